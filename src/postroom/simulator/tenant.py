@@ -1,0 +1,331 @@
+"""One organisation at the simulated Microsoft: its people, mailboxes, app registrations and switches.
+
+Everything is in memory and nothing here speaks to anybody. The methods are the operations that an
+administrator has; pages and tests call them alike.
+"""
+
+import secrets
+import string
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from postroom.simulator.clock import SimulatorClock
+
+Right = Literal["send_as", "send_on_behalf", "full_access"]
+LicenseRead = Literal["full", "limited", "forbidden"]
+TokenEndpointFault = Literal["500", "503_retry_after", "html"]
+
+DAY_SECONDS = 86_400
+# Entra ID lets a secret live for 24 months at most.
+LONGEST_SECRET_DAYS = 730
+
+
+class OperationRefused(Exception):
+    """The tenant says no; the message is the sentence for the person who asked."""
+
+
+@dataclass(frozen=True)
+class ReceivedMessage:
+    """What Exchange Online accepted: the envelope, the content without dot-stuffing, the dialogue."""
+
+    number: int
+    received_at: float
+    signed_in_as: str
+    envelope_sender: str
+    recipients: tuple[str, ...]
+    content: bytes
+    dialogue: tuple[str, ...] = ()
+
+
+@dataclass
+class User:
+    """A person or a mailbox. The rights name the object ids of those who may use this mailbox."""
+
+    object_id: str
+    user_principal_name: str
+    mail: str
+    display_name: str
+    password: str
+    proxy_addresses: list[str] = field(default_factory=list)
+    licensed: bool = True
+    is_mailbox: bool = True
+    is_shared: bool = False
+    is_administrator: bool = False
+    smtp_auth: bool | None = None
+    send_as: set[str] = field(default_factory=set)
+    send_on_behalf: set[str] = field(default_factory=set)
+    full_access: set[str] = field(default_factory=set)
+    sessions_valid_from: float = 0.0
+
+    @property
+    def addresses(self) -> set[str]:
+        """User principal name, primary address and aliases, in lower case."""
+        every = (self.user_principal_name, self.mail, *self.proxy_addresses)
+        return {address.lower() for address in every if address}
+
+
+@dataclass
+class ClientSecret:
+    secret_id: str
+    value: str
+    hint: str
+    ends_at: float
+    display_name: str = ""
+
+
+@dataclass
+class AppRegistration:
+    """Permissions and consents are the names that Entra's page lists: `SMTP.Send`, `User.Read`."""
+
+    client_id: str
+    name: str
+    redirect_uris: list[str] = field(default_factory=list)
+    secrets: list[ClientSecret] = field(default_factory=list)
+    delegated_permissions: set[str] = field(default_factory=set)
+    admin_consented: set[str] = field(default_factory=set)
+    user_consented: dict[str, set[str]] = field(default_factory=dict)
+
+    def consented_permissions(self, object_id: str) -> set[str]:
+        return self.admin_consented | self.user_consented.get(object_id, set())
+
+
+@dataclass
+class Tenant:
+    clock: SimulatorClock
+    domain: str = "contoso.com"
+    name: str = "Contoso"
+    tenant_id: str = ""
+    users: dict[str, User] = field(default_factory=dict)
+    apps: dict[str, AppRegistration] = field(default_factory=dict)
+    messages: list[ReceivedMessage] = field(default_factory=list)
+    smtp_auth_disabled: bool = False
+    security_defaults: bool = False
+    strict_send_on_behalf: bool = False
+    license_read: LicenseRead = "full"
+    token_endpoint_fault: TokenEndpointFault | None = None
+
+    def __post_init__(self) -> None:
+        # The same names give the same ids at each start, so that a set-up survives a restart.
+        self.tenant_id = self.tenant_id or str(uuid.uuid5(uuid.NAMESPACE_DNS, self.domain))
+
+    def answers_to(self, name: str) -> bool:
+        """Whether `name` in an address of Entra means this tenant (its id, its domain, or any)."""
+        return name.lower() in {self.tenant_id, self.domain, "common", "organizations"}
+
+    # People and mailboxes
+
+    def add_user(
+        self,
+        user_principal_name: str,
+        display_name: str = "",
+        password: str = "",
+        *,
+        mail: str | None = None,
+        proxy_addresses: Iterable[str] = (),
+        licensed: bool = True,
+        is_mailbox: bool = True,
+        is_shared: bool = False,
+        is_administrator: bool = False,
+    ) -> User:
+        """Add a user; without a password one is made. OperationRefused if an address is taken."""
+        upn = user_principal_name.strip()
+        primary = upn if mail is None else mail.strip()
+        aliases = [alias.strip() for alias in proxy_addresses if alias.strip()]
+        self._refuse_bad_addresses([upn, *([primary] if primary else []), *aliases])
+        user = User(
+            object_id=str(uuid.uuid5(uuid.UUID(self.tenant_id), upn.lower())),
+            user_principal_name=upn,
+            mail=primary if is_mailbox else "",
+            display_name=display_name.strip() or upn.partition("@")[0],
+            password=password or _make_secret(12),
+            proxy_addresses=aliases,
+            licensed=licensed and not is_shared,
+            is_mailbox=is_mailbox,
+            is_shared=is_shared,
+            is_administrator=is_administrator,
+        )
+        self.users[user.object_id] = user
+        return user
+
+    def _refuse_bad_addresses(self, addresses: Iterable[str]) -> None:
+        for address in addresses:
+            local, at, domain = address.rpartition("@")
+            if not (local and at and domain) or any(sign.isspace() for sign in address):
+                raise OperationRefused(f"“{address}” is not an address such as printer@{self.domain}.")
+            if self.user_by_address(address):
+                raise OperationRefused(f"Another user already has the address {address}.")
+
+    def user(self, object_id: str) -> User:
+        if object_id not in self.users:
+            raise OperationRefused(f"There is no user with the object id {object_id}.")
+        return self.users[object_id]
+
+    def user_by_upn(self, user_principal_name: str) -> User | None:
+        wanted = user_principal_name.strip().lower()
+        return next((u for u in self.users.values() if u.user_principal_name.lower() == wanted), None)
+
+    def user_by_address(self, address: str) -> User | None:
+        """By user principal name, primary address or alias; capitals do not matter."""
+        wanted = address.strip().lower()
+        return next((user for user in self.users.values() if wanted in user.addresses), None)
+
+    def set_password(self, object_id: str, password: str) -> None:
+        self.user(object_id).password = password
+
+    def set_licensed(self, object_id: str, *, licensed: bool) -> None:
+        self.user(object_id).licensed = licensed
+
+    def revoke_sessions(self, object_id: str) -> None:
+        """End every sign-in of the user: refresh tokens and access tokens issued until now."""
+        self.user(object_id).sessions_valid_from = self.clock.now()
+
+    # What a mailbox may do
+
+    def set_smtp_auth(self, object_id: str, enabled: bool | None) -> None:
+        """`Set-CASMailbox -SmtpClientAuthenticationDisabled`, turned round; None inherits."""
+        self.user(object_id).smtp_auth = enabled
+
+    def disable_smtp_auth(self, *, disabled: bool) -> None:
+        """`Set-TransportConfig -SmtpClientAuthenticationDisabled` for the whole organisation."""
+        self.smtp_auth_disabled = disabled
+
+    def smtp_auth_is_enabled(self, user: User) -> bool:
+        return not self.smtp_auth_disabled if user.smtp_auth is None else user.smtp_auth
+
+    def grant_right(self, right: Right, mailbox_id: str, trustee_address: str) -> None:
+        self._trustees(right, mailbox_id).add(self._user_named(trustee_address).object_id)
+
+    def withdraw_right(self, right: Right, mailbox_id: str, trustee_address: str) -> None:
+        self._trustees(right, mailbox_id).discard(self._user_named(trustee_address).object_id)
+
+    def _trustees(self, right: Right, mailbox_id: str) -> set[str]:
+        mailbox = self.user(mailbox_id)
+        rights = {
+            "send_as": mailbox.send_as,
+            "send_on_behalf": mailbox.send_on_behalf,
+            "full_access": mailbox.full_access,
+        }
+        if right not in rights:
+            raise OperationRefused(f"There is no right named “{right}”.")
+        return rights[right]
+
+    def _user_named(self, address: str) -> User:
+        user = self.user_by_address(address)
+        if user is None:
+            raise OperationRefused(f"There is no user with the address {address}.")
+        return user
+
+    def may_send_as(self, user: User, address: str) -> bool:
+        """Whether `user` may stand in From as `address`: an address of their own, or Send As."""
+        mailbox = self.user_by_address(address)
+        return mailbox is not None and (mailbox is user or _is_named(user, mailbox.send_as))
+
+    def may_send_on_behalf(self, user: User, address: str) -> bool:
+        mailbox = self.user_by_address(address)
+        return mailbox is not None and _is_named(user, mailbox.send_on_behalf)
+
+    def may_open(self, user: User, mailbox: User) -> bool:
+        """Whether the token of `user` may sign in to `mailbox`: their own, or Full Access."""
+        return mailbox is user or _is_named(user, mailbox.full_access)
+
+    # App registrations
+
+    def register_app(self, name: str, redirect_uri: str = "") -> AppRegistration:
+        """A single-tenant registration; like Entra's it starts with Graph's `User.Read`."""
+        if not name.strip():
+            raise OperationRefused("Give the application a name.")
+        app = AppRegistration(str(uuid.uuid4()), name.strip(), delegated_permissions={"User.Read"})
+        if redirect_uri.strip():
+            app.redirect_uris.append(_checked_redirect_uri(redirect_uri))
+        self.apps[app.client_id] = app
+        return app
+
+    def app(self, client_id: str) -> AppRegistration:
+        if client_id not in self.apps:
+            raise OperationRefused(f"There is no app registration with the client id {client_id}.")
+        return self.apps[client_id]
+
+    def add_redirect_uri(self, client_id: str, redirect_uri: str) -> None:
+        app = self.app(client_id)
+        checked = _checked_redirect_uri(redirect_uri)
+        if checked not in app.redirect_uris:
+            app.redirect_uris.append(checked)
+
+    def remove_redirect_uri(self, client_id: str, redirect_uri: str) -> None:
+        app = self.app(client_id)
+        app.redirect_uris = [uri for uri in app.redirect_uris if uri != redirect_uri]
+
+    def add_secret(self, client_id: str, days: int = LONGEST_SECRET_DAYS, name: str = "") -> ClientSecret:
+        if not 1 <= days <= LONGEST_SECRET_DAYS:
+            raise OperationRefused(f"A client secret lives 1 to {LONGEST_SECRET_DAYS} days, not {days}.")
+        app = self.app(client_id)
+        value = f"{_make_secret(3)}8Q~{_make_secret(34, extra='~._-')}"
+        secret = ClientSecret(
+            str(uuid.uuid4()), value, value[:3], self.clock.now() + days * DAY_SECONDS, name.strip()
+        )
+        app.secrets.append(secret)
+        return secret
+
+    def expire_secret(self, client_id: str, secret_id: str) -> None:
+        for secret in self.app(client_id).secrets:
+            if secret.secret_id == secret_id:
+                secret.ends_at = min(secret.ends_at, self.clock.now())
+
+    def remove_secret(self, client_id: str, secret_id: str) -> None:
+        app = self.app(client_id)
+        app.secrets = [secret for secret in app.secrets if secret.secret_id != secret_id]
+
+    def add_permission(self, client_id: str, permission: str) -> None:
+        self.app(client_id).delegated_permissions.add(permission)
+
+    def remove_permission(self, client_id: str, permission: str) -> None:
+        app = self.app(client_id)
+        app.delegated_permissions.discard(permission)
+        app.admin_consented.discard(permission)
+
+    def grant_admin_consent(self, client_id: str) -> None:
+        """Consent for everybody to each permission that the registration lists."""
+        app = self.app(client_id)
+        app.admin_consented |= app.delegated_permissions
+
+    def record_consent(self, client_id: str, object_id: str, permissions: Iterable[str]) -> None:
+        """One user's own consent, given on the consent page."""
+        self.app(client_id).user_consented.setdefault(object_id, set()).update(permissions)
+
+    def revoke_consent(self, client_id: str) -> None:
+        """Take back the admin consent and each user's."""
+        app = self.app(client_id)
+        app.admin_consented.clear()
+        app.user_consented.clear()
+
+
+def contoso(clock: SimulatorClock) -> Tenant:
+    """The demo organisation: a scanner's mailbox, a no-reply mailbox and an administrator."""
+    tenant = Tenant(clock)
+    tenant.add_user("scanner@contoso.com", "Scanner", "Scan-to-mail-1")
+    tenant.add_user("noreply@contoso.com", "No Reply", "No-reply-2")
+    tenant.add_user("anna@contoso.com", "Anna Admin", "Anna-admin-3", is_administrator=True)
+    return tenant
+
+
+def _is_named(user: User, trustees: set[str]) -> bool:
+    return user.object_id in trustees or not user.addresses.isdisjoint(
+        trustee.lower() for trustee in trustees
+    )
+
+
+def _checked_redirect_uri(redirect_uri: str) -> str:
+    uri = redirect_uri.strip()
+    starts_well = uri.startswith(("https://", "http://localhost:", "http://localhost/"))
+    if not (starts_well or uri == "http://localhost"):
+        raise OperationRefused(f"The redirect URI must start with “https://” or “http://localhost”: {uri}")
+    if "#" in uri or "*" in uri or len(uri) > 256:
+        raise OperationRefused(f"The redirect URI may not hold “#” or “*”, nor pass 256 characters: {uri}")
+    return uri
+
+
+def _make_secret(length: int, extra: str = "") -> str:
+    alphabet = string.ascii_letters + string.digits + extra
+    return "".join(secrets.choice(alphabet) for _ in range(length))
