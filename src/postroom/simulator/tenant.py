@@ -22,7 +22,7 @@ DAY_SECONDS = 86_400
 LONGEST_SECRET_DAYS = 730
 
 
-class OperationRefused(Exception):
+class OperationError(Exception):
     """The tenant says no; the message is the sentence for the person who asked."""
 
 
@@ -129,7 +129,7 @@ class Tenant:
         is_shared: bool = False,
         is_administrator: bool = False,
     ) -> User:
-        """Add a user; without a password one is made. OperationRefused if an address is taken."""
+        """Add a user; without a password one is made. OperationError if an address is taken."""
         upn = user_principal_name.strip()
         primary = upn if mail is None else mail.strip()
         aliases = [alias.strip() for alias in proxy_addresses if alias.strip()]
@@ -153,13 +153,13 @@ class Tenant:
         for address in addresses:
             local, at, domain = address.rpartition("@")
             if not (local and at and domain) or any(sign.isspace() for sign in address):
-                raise OperationRefused(f"“{address}” is not an address such as printer@{self.domain}.")
+                raise OperationError(f"“{address}” is not an address such as printer@{self.domain}.")
             if self.user_by_address(address):
-                raise OperationRefused(f"Another user already has the address {address}.")
+                raise OperationError(f"Another user already has the address {address}.")
 
     def user(self, object_id: str) -> User:
         if object_id not in self.users:
-            raise OperationRefused(f"There is no user with the object id {object_id}.")
+            raise OperationError(f"There is no user with the object id {object_id}.")
         return self.users[object_id]
 
     def user_by_upn(self, user_principal_name: str) -> User | None:
@@ -208,13 +208,13 @@ class Tenant:
             "full_access": mailbox.full_access,
         }
         if right not in rights:
-            raise OperationRefused(f"There is no right named “{right}”.")
+            raise OperationError(f"There is no right named “{right}”.")
         return rights[right]
 
     def _user_named(self, address: str) -> User:
         user = self.user_by_address(address)
         if user is None:
-            raise OperationRefused(f"There is no user with the address {address}.")
+            raise OperationError(f"There is no user with the address {address}.")
         return user
 
     def may_send_as(self, user: User, address: str) -> bool:
@@ -235,7 +235,7 @@ class Tenant:
     def register_app(self, name: str, redirect_uri: str = "") -> AppRegistration:
         """A single-tenant registration; like Entra's it starts with Graph's `User.Read`."""
         if not name.strip():
-            raise OperationRefused("Give the application a name.")
+            raise OperationError("Give the application a name.")
         app = AppRegistration(str(uuid.uuid4()), name.strip(), delegated_permissions={"User.Read"})
         if redirect_uri.strip():
             app.redirect_uris.append(_checked_redirect_uri(redirect_uri))
@@ -244,7 +244,7 @@ class Tenant:
 
     def app(self, client_id: str) -> AppRegistration:
         if client_id not in self.apps:
-            raise OperationRefused(f"There is no app registration with the client id {client_id}.")
+            raise OperationError(f"There is no app registration with the client id {client_id}.")
         return self.apps[client_id]
 
     def add_redirect_uri(self, client_id: str, redirect_uri: str) -> None:
@@ -259,12 +259,10 @@ class Tenant:
 
     def add_secret(self, client_id: str, days: int = LONGEST_SECRET_DAYS, name: str = "") -> ClientSecret:
         if not 1 <= days <= LONGEST_SECRET_DAYS:
-            raise OperationRefused(f"A client secret lives 1 to {LONGEST_SECRET_DAYS} days, not {days}.")
+            raise OperationError(f"A client secret lives 1 to {LONGEST_SECRET_DAYS} days, not {days}.")
         app = self.app(client_id)
         value = f"{_make_secret(3)}8Q~{_make_secret(34, extra='~._-')}"
-        secret = ClientSecret(
-            str(uuid.uuid4()), value, value[:3], self.clock.now() + days * DAY_SECONDS, name.strip()
-        )
+        secret = ClientSecret(str(uuid.uuid4()), value, value[:3], self.clock.now() + days * DAY_SECONDS, name.strip())
         app.secrets.append(secret)
         return secret
 
@@ -311,18 +309,16 @@ def contoso(clock: SimulatorClock) -> Tenant:
 
 
 def _is_named(user: User, trustees: set[str]) -> bool:
-    return user.object_id in trustees or not user.addresses.isdisjoint(
-        trustee.lower() for trustee in trustees
-    )
+    return user.object_id in trustees or not user.addresses.isdisjoint(trustee.lower() for trustee in trustees)
 
 
 def _checked_redirect_uri(redirect_uri: str) -> str:
     uri = redirect_uri.strip()
     starts_well = uri.startswith(("https://", "http://localhost:", "http://localhost/"))
     if not (starts_well or uri == "http://localhost"):
-        raise OperationRefused(f"The redirect URI must start with “https://” or “http://localhost”: {uri}")
+        raise OperationError(f"The redirect URI must start with “https://” or “http://localhost”: {uri}")
     if "#" in uri or "*" in uri or len(uri) > 256:
-        raise OperationRefused(f"The redirect URI may not hold “#” or “*”, nor pass 256 characters: {uri}")
+        raise OperationError(f"The redirect URI may not hold “#” or “*”, nor pass 256 characters: {uri}")
     return uri
 
 
