@@ -1,0 +1,324 @@
+"""What the store keeps, as values: the rows that other rooms see."""
+
+from datetime import date
+from enum import StrEnum
+
+import msgspec
+
+from postroom.message import AfterUnknown, Lane, MailboxState, Reception, RecipientState
+from postroom.outcome import Failure, Outcome, StopCause
+
+
+class EmailType(StrEnum):
+    """The page's *Email Type*."""
+
+    SMTP = "smtp"
+    SMTPS = "smtps"
+
+
+class Authentication(StrEnum):
+    OAUTH = "oauth"
+    BASIC = "basic"
+
+
+class SendRight(StrEnum):
+    """By which right the username sends as the sender."""
+
+    OWN = "own"
+    SEND_ON_BEHALF = "send_on_behalf"
+    """The message leaves with `Sender:` the username."""
+    SEND_AS = "send_as"
+
+
+class SignedInUser(msgspec.Struct, frozen=True):
+    """Who signed in, pinned by `object_id` and `tenant_id` (oid and tid of the ID token)."""
+
+    object_id: str
+    tenant_id: str
+    user_principal_name: str
+    display_name: str = ""
+    mail: str = ""
+    addresses: tuple[str, ...] = ()
+    """UPN, mail and proxy addresses, lower case."""
+
+
+class MailServer(msgspec.Struct, frozen=True):
+    """A way out."""
+
+    mail_server_id: int
+    name: str
+    host: str
+    port: int
+    email_type: EmailType
+    use_tls: bool
+    sender: str
+    sender_name: str
+    test_address: str
+    send_right: SendRight
+    mailbox_id: int
+    ehlo_name: str = ""
+    verified_at_us: int | None = None
+    """When the checks passed; None when it was saved without."""
+    proved_at_us: int | None = None
+    """When a message from the sender was last accepted after its data: what alone proves the right to send."""
+
+    @property
+    def is_set_up(self) -> bool:
+        return bool(self.host and self.sender)
+
+
+class Mailbox(msgspec.Struct, frozen=True):
+    """What we sign in to in order to send; owns sign-in, pace and the state that stops its mail."""
+
+    mailbox_id: int
+    username: str
+    address: str
+    """Given to the mail server at sign-in; the username, unless it is a shared mailbox."""
+    authentication: Authentication
+    state: MailboxState
+    cause: StopCause | None = None
+    until_us: int | None = None
+    since_us: int = 0
+    failure: Failure | None = None
+    user: SignedInUser | None = None
+    message_limit_a_minute: int = 25
+    connection_limit: int = 2
+    recipient_limit_a_day: int = 10_000
+
+
+class Grant(msgspec.Struct, frozen=True):
+    """A mailbox's way to sign in, opened: hold it only as long as the request lasts."""
+
+    mailbox_id: int
+    authentication: Authentication
+    username: str
+    address: str
+    tenant: str = ""
+    client_id: str = ""
+    client_secret: str = ""
+    password: str = ""
+    refresh_token: str = ""
+    scopes: tuple[str, ...] = ()
+    user: SignedInUser | None = None
+    secret_ends_on: date | None = None
+    granted_at_us: int | None = None
+    renewed_at_us: int | None = None
+
+    def __repr__(self) -> str:
+        return f"Grant(mailbox {self.mailbox_id}, {self.authentication})"
+
+
+class MailServerDraft(msgspec.Struct, frozen=True):
+    """The Mail Server page while it is being filled in; sealed as a whole, live only when saved."""
+
+    host: str = "smtp.office365.com"
+    port: int = 587
+    email_type: EmailType = EmailType.SMTP
+    use_tls: bool = True
+    ehlo_name: str = ""
+    sender: str = ""
+    sender_name: str = ""
+    sender_is_own_mailbox: bool = True
+    username: str = ""
+    mailbox_address: str = ""
+    test_address: str = ""
+    send_right: SendRight = SendRight.OWN
+    send_right_is_granted: bool = False
+    """The person says that Send on Behalf or Send As has been granted."""
+    authentication: Authentication = Authentication.OAUTH
+    tenant: str = ""
+    client_id: str = ""
+    client_secret: str = ""
+    secret_ends_on: date | None = None
+    password: str = ""
+    refresh_token: str = ""
+    scopes: tuple[str, ...] = ()
+    user: SignedInUser | None = None
+    granted_at_us: int | None = None
+    verified_at_us: int | None = None
+    """Set by a verification that passed; any later change of a field clears it."""
+
+    def __repr__(self) -> str:
+        return f"MailServerDraft({self.username} at {self.host}:{self.port})"
+
+
+class App(msgspec.Struct, frozen=True):
+    """A program or device that may hand us mail."""
+
+    app_id: int
+    name: str
+    login: str
+    kind: str = ""
+    senders: tuple[str, ...] = ()
+    """Addresses it may send from; empty means the mail server's sender only."""
+    after_unknown: AfterUnknown = AfterUnknown.SEND_AGAIN
+    is_enabled: bool = True
+    is_internal: bool = False
+    """Our own: the test mail. Cannot sign in, is not listed."""
+    created_at_us: int = 0
+    last_used_at_us: int | None = None
+    last_used_from: str | None = None
+    last_used_tls: str | None = None
+
+
+class Person(msgspec.Struct, frozen=True):
+    """Who may use the console."""
+
+    person_id: int
+    name: str
+    email: str
+    created_at_us: int
+
+
+class Session(msgspec.Struct, frozen=True):
+    session_id: int
+    person: Person
+    csrf_token: str
+    expires_at_us: int
+
+
+class StoredBody(msgspec.Struct, frozen=True):
+    """Where a message's bytes are: in the database up to 64 KiB, in a synced file beyond."""
+
+    size_bytes: int
+    content: bytes | None = None
+    file_name: str | None = None
+
+
+class NewMessage(msgspec.Struct, frozen=True):
+    """A complete submission, ready to be kept."""
+
+    message_id: int
+    app_id: int
+    envelope_sender: str
+    recipients: tuple[str, ...]
+    header_from: str
+    subject: str
+    internet_message_id: str
+    """The `Message-ID` header, with its angle brackets."""
+    body: StoredBody
+    reception: Reception
+    received_at_us: int
+    repairs: tuple[str, ...] = ()
+    """What we changed, one sentence each."""
+    lane: Lane = Lane.NORMAL
+    is_eight_bit: bool = False
+    needs_smtputf8: bool = False
+
+
+class OpenRecipient(msgspec.Struct, frozen=True):
+    recipient_id: int
+    address: str
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """A delivery claimed for one attempt; the attempt is already on the disk when this is handed out."""
+
+    delivery_id: int
+    message_id: int
+    attempt_id: int
+    attempt_number: int
+    owner: str
+    expires_at_us: int
+    mail_server: MailServer
+    mailbox: Mailbox
+    envelope_sender: str
+    recipients: tuple[OpenRecipient, ...]
+    header_from: str
+    body: StoredBody
+    is_eight_bit: bool
+    needs_smtputf8: bool
+    after_unknown: AfterUnknown
+    age_us: int
+    """How long the message has waited while its mailbox could send: what its lifetime is measured by."""
+
+
+class DialogueLine(msgspec.Struct, frozen=True):
+    """One line of a conversation with a mail server, secrets taken out."""
+
+    offset_ms: int
+    who: str
+    """`C` (we), `S` (the server), or `-` (a remark, such as the TLS version)."""
+    text: str
+
+
+class Settlement(msgspec.Struct, frozen=True):
+    """What an attempt came to, per recipient id; every `TryLater` has its time."""
+
+    outcomes: dict[int, Outcome]
+    dialogue: tuple[DialogueLine, ...] = ()
+    server: str = ""
+
+
+class MessageRow(msgspec.Struct, frozen=True):
+    """A line of the list of deliveries."""
+
+    message_id: int
+    received_at_us: int
+    state: RecipientState
+    is_partly_failed: bool
+    app_name: str
+    header_from: str
+    recipients: tuple[str, ...]
+    """The first three."""
+    recipient_count: int
+    subject: str
+    size_bytes: int
+    attempts: int
+    finished_at_us: int | None
+    waits_for: str | None
+    """`pace`, `paused`, or the cause for which its mailbox is stopped."""
+
+
+class RecipientRow(msgspec.Struct, frozen=True):
+    address: str
+    state: RecipientState
+    changed_at_us: int
+    next_attempt_at_us: int | None
+    failure: Failure | None
+    reply: str | None
+
+
+class AttemptRow(msgspec.Struct, frozen=True):
+    attempt_id: int
+    number: int
+    started_at_us: int
+    ended_at_us: int | None
+    server: str
+    outcomes: tuple[tuple[str, Outcome], ...]
+    """Recipient address and what it came to; empty while the attempt is open."""
+    dialogue: tuple[DialogueLine, ...]
+
+
+class TimelineEntry(msgspec.Struct, frozen=True):
+    """What happened to a message, besides its attempts."""
+
+    at_us: int
+    kind: str
+    """received, repaired, stored, held, released, retried, cancelled, pruned."""
+    text: str
+    who: str = ""
+
+
+class MessageDetail(msgspec.Struct, frozen=True):
+    row: MessageRow
+    app: App
+    envelope_sender: str
+    internet_message_id: str
+    reception: Reception
+    repairs: tuple[str, ...]
+    recipients: tuple[RecipientRow, ...]
+    attempts: tuple[AttemptRow, ...]
+    timeline: tuple[TimelineEntry, ...]
+    body: StoredBody | None
+    """None when the content was pruned."""
+
+
+class AuditEntry(msgspec.Struct, frozen=True):
+    at_us: int
+    who: str
+    from_address: str
+    action: str
+    target: str
+    before: str = ""
+    after: str = ""
