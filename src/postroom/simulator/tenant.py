@@ -37,6 +37,8 @@ class ReceivedMessage:
     recipients: tuple[str, ...]
     content: bytes
     dialogue: tuple[str, ...] = ()
+    helo: str = ""
+    tls_version: str = ""
 
 
 @dataclass
@@ -101,6 +103,7 @@ class Tenant:
     apps: dict[str, AppRegistration] = field(default_factory=dict)
     messages: list[ReceivedMessage] = field(default_factory=list)
     smtp_auth_disabled: bool = False
+    basic_auth_disabled: bool = False
     security_defaults: bool = False
     strict_send_on_behalf: bool = False
     license_read: LicenseRead = "full"
