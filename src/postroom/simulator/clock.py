@@ -27,6 +27,10 @@ class SimulatorClock:
             raise ValueError(f"the clock only moves forward, not by {seconds} s")
         self._advanced_seconds += seconds
 
+    def machine_now(self) -> float:
+        """The same moment without what was added: what every other program here believes."""
+        return self.now() - self._advanced_seconds
+
     @property
     def advanced_seconds(self) -> float:
         """How far this clock is ahead of the machine's."""

@@ -88,6 +88,7 @@ class AppRegistration:
     delegated_permissions: set[str] = field(default_factory=set)
     admin_consented: set[str] = field(default_factory=set)
     user_consented: dict[str, set[str]] = field(default_factory=dict)
+    is_multitenant: bool = False
 
     def consented_permissions(self, object_id: str) -> set[str]:
         return self.admin_consented | self.user_consented.get(object_id, set())
@@ -235,11 +236,16 @@ class Tenant:
 
     # App registrations
 
-    def register_app(self, name: str, redirect_uri: str = "") -> AppRegistration:
-        """A single-tenant registration; like Entra's it starts with Graph's `User.Read`."""
+    def register_app(self, name: str, redirect_uri: str = "", *, is_multitenant: bool = False) -> AppRegistration:
+        """A registration; like Entra's it starts with Graph's `User.Read`."""
         if not name.strip():
             raise OperationError("Give the application a name.")
-        app = AppRegistration(str(uuid.uuid4()), name.strip(), delegated_permissions={"User.Read"})
+        app = AppRegistration(
+            str(uuid.uuid4()),
+            name.strip(),
+            delegated_permissions={"User.Read"},
+            is_multitenant=is_multitenant,
+        )
         if redirect_uri.strip():
             app.redirect_uris.append(_checked_redirect_uri(redirect_uri))
         self.apps[app.client_id] = app

@@ -1,20 +1,31 @@
 """Access tokens, ID tokens, authorization codes and refresh tokens of the simulated Entra ID."""
 
-from typing import Literal
+import hashlib
+import secrets
+import uuid
+from base64 import urlsafe_b64encode
+from collections.abc import Iterable
+from typing import Any, Literal
 
 import msgspec
+from joserfc import jwt
+from joserfc.errors import BadSignatureError, JoseError
+from joserfc.jwk import RSAKey
 
-from postroom.simulator.clock import SimulatorClock
-from postroom.simulator.tenant import Tenant
+from postroom.simulator.scopes import GRAPH, Scopes
+from postroom.simulator.tenant import Tenant, User
 
-Reason = Literal[
-    "malformed", "bad signature", "audience", "expired", "scope missing", "revoked", "unknown user"
-]
+Reason = Literal["malformed", "bad signature", "audience", "expired", "scope missing", "unknown user", "revoked"]
 
 # What Exchange Online takes as the audience of a token for SMTP.
 SMTP_AUDIENCES = frozenset(
     {"https://outlook.office.com", "https://outlook.office365.com", "https://outlook.office365.us"}
 )
+GRAPH_AUDIENCES = frozenset({GRAPH})
+
+ACCESS_TOKEN_SECONDS = 3599
+CODE_SECONDS = 600
+REFRESH_IDLE_SECONDS = 90 * 86_400
 
 
 class AccessClaims(msgspec.Struct, frozen=True):
@@ -36,10 +47,117 @@ class TokenProblem(msgspec.Struct, frozen=True):
     detail: str
 
 
+class AuthorizationCode(msgspec.Struct):
+    """A sign-in that waits to be redeemed, once, by the app that asked for it."""
+
+    value: str
+    client_id: str
+    object_id: str
+    redirect_uri: str
+    scopes: Scopes
+    nonce: str
+    code_challenge: str
+    code_challenge_method: str
+    issued_at: float
+    is_redeemed: bool = False
+
+
+class RefreshToken(msgspec.Struct, frozen=True):
+    value: str
+    client_id: str
+    object_id: str
+    scopes: Scopes
+    resource: str
+    issued_at: float
+
+
 class Tokens:
-    def __init__(self, tenant: Tenant, clock: SimulatorClock | None = None) -> None:
+    """Issues and checks the tokens of one tenant; the signing key is made at start."""
+
+    def __init__(self, tenant: Tenant) -> None:
         self.tenant = tenant
-        self.clock = clock or tenant.clock
+        self.clock = tenant.clock
+        self._key = RSAKey.generate_key(2048, {"use": "sig"}, auto_kid=True)
+        self._codes: dict[str, AuthorizationCode] = {}
+        self._refresh_tokens: dict[str, RefreshToken] = {}
+
+    @property
+    def issuer(self) -> str:
+        return f"https://login.microsoftonline.com/{self.tenant.tenant_id}/v2.0"
+
+    def key_set(self) -> dict[str, Any]:
+        """The public keys, as the JWKS endpoint lists them."""
+        public = self._key.as_dict(private=False, kid=self._key.kid, alg="RS256")
+        return {"keys": [{**public, "issuer": self.issuer}]}
+
+    # Codes and refresh tokens
+
+    def issue_code(
+        self,
+        client_id: str,
+        user: User,
+        redirect_uri: str,
+        scopes: Scopes,
+        *,
+        nonce: str = "",
+        code_challenge: str = "",
+        code_challenge_method: str = "",
+    ) -> AuthorizationCode:
+        code = AuthorizationCode(
+            value=f"1.A{secrets.token_urlsafe(96)}",
+            client_id=client_id,
+            object_id=user.object_id,
+            redirect_uri=redirect_uri,
+            scopes=scopes,
+            nonce=nonce,
+            code_challenge=code_challenge,
+            code_challenge_method=code_challenge_method,
+            issued_at=self.clock.now(),
+        )
+        self._codes[code.value] = code
+        return code
+
+    def code(self, value: str) -> AuthorizationCode | None:
+        return self._codes.get(value)
+
+    def issue_refresh_token(self, client_id: str, user: User, scopes: Scopes, resource: str) -> RefreshToken:
+        """A new one; those before it stay good, as with Microsoft."""
+        value = f"1.A{secrets.token_urlsafe(420)}"
+        token = RefreshToken(value, client_id, user.object_id, scopes, resource, self.clock.now())
+        self._refresh_tokens[value] = token
+        return token
+
+    def refresh_token(self, value: str) -> RefreshToken | None:
+        return self._refresh_tokens.get(value)
+
+    # Access tokens
+
+    def issue_access_token(self, client_id: str, user: User, resource: str, scopes: Iterable[str]) -> str:
+        """A token in Entra's v1.0 format, which Exchange Online and Graph ask for."""
+        issued_at = self.clock.now()
+        claims = {
+            "aud": resource,
+            "iss": f"https://sts.windows.net/{self.tenant.tenant_id}/",
+            **_times(issued_at),
+            "acr": "1",
+            "amr": ["pwd"],
+            "app_displayname": self.tenant.app(client_id).name,
+            "appid": client_id,
+            "appidacr": "1",
+            "idtyp": "user",
+            "name": user.display_name,
+            "oid": user.object_id,
+            "scp": " ".join(scopes),
+            "sub": _pairwise_subject(client_id, user),
+            "tid": self.tenant.tenant_id,
+            "unique_name": user.user_principal_name,
+            "upn": user.user_principal_name,
+            "uti": secrets.token_urlsafe(16),
+            "ver": "1.0",
+            # Revocation is decided by an instant; `iat` holds whole seconds only.
+            "xms_issued": issued_at,
+        }
+        return self._sign(claims)
 
     def check_access_token(
         self,
@@ -50,4 +168,88 @@ class Tokens:
         scope: str = "SMTP.Send",
     ) -> AccessClaims | TokenProblem:
         """Check signature, audience, life time, scope and the user's sessions; `now` is Unix seconds."""
-        raise NotImplementedError
+        try:
+            said = jwt.decode(token, self._key, algorithms=["RS256"]).claims
+        except BadSignatureError:
+            return TokenProblem("bad signature", "the token was not signed by this Entra ID")
+        except (JoseError, ValueError) as error:
+            return TokenProblem("malformed", f"not a signed JSON Web Token: {error}")
+        claims = _read_claims(said)
+        return self._claims_problem(claims, said, now, audiences, scope) or claims
+
+    def _claims_problem(
+        self,
+        claims: AccessClaims,
+        said: dict[str, Any],
+        now: float | None,
+        audiences: frozenset[str],
+        scope: str,
+    ) -> TokenProblem | None:
+        if claims.audience not in audiences:
+            wanted = " or ".join(sorted(audiences))
+            return TokenProblem("audience", f"the token is for {claims.audience}, not for {wanted}")
+        late_seconds = (self.clock.now() if now is None else now) - claims.expires_at
+        if late_seconds >= 0:
+            return TokenProblem("expired", f"the token expired {late_seconds:.0f} s ago")
+        if scope not in claims.scopes:
+            has = " ".join(sorted(claims.scopes)) or "nothing"
+            return TokenProblem("scope missing", f"the token allows {has}, not {scope}")
+        user = self.tenant.users.get(claims.object_id)
+        if user is None:
+            return TokenProblem("unknown user", f"there is no user {claims.object_id}")
+        if said.get("xms_issued", said["iat"]) < user.sessions_valid_from:
+            return TokenProblem("revoked", f"the sessions of {user.user_principal_name} were revoked")
+        return None
+
+    # ID tokens
+
+    def issue_id_token(self, client_id: str, user: User, openid: Iterable[str], nonce: str = "") -> str:
+        """A v2.0 ID token; `oid`, `name` and `preferred_username` come with the scope `profile`."""
+        asked = set(openid)
+        claims: dict[str, Any] = {
+            "aud": client_id,
+            "iss": self.issuer,
+            # The reader of an ID token checks it by the machine's time, not by a clock pushed forward.
+            **_times(self.clock.machine_now()),
+            "rh": f"1.A{secrets.token_urlsafe(24)}.",
+            "sid": str(uuid.uuid4()),
+            "sub": _pairwise_subject(client_id, user),
+            "tid": self.tenant.tenant_id,
+            "uti": secrets.token_urlsafe(16),
+            "ver": "2.0",
+        }
+        if nonce:
+            claims["nonce"] = nonce
+        if "profile" in asked:
+            claims["oid"] = user.object_id
+            claims["name"] = user.display_name
+            claims["preferred_username"] = user.user_principal_name
+        if "email" in asked and user.mail:
+            claims["email"] = user.mail
+        return self._sign(claims)
+
+    def _sign(self, claims: dict[str, Any]) -> str:
+        return jwt.encode({"alg": "RS256", "kid": self._key.kid}, claims, self._key, algorithms=["RS256"])
+
+
+def _times(issued_at: float) -> dict[str, int]:
+    # Entra dates its tokens five minutes back, for clocks that are behind.
+    whole = int(issued_at)
+    return {"iat": whole - 300, "nbf": whole - 300, "exp": whole + ACCESS_TOKEN_SECONDS}
+
+
+def _read_claims(said: dict[str, Any]) -> AccessClaims:
+    return AccessClaims(
+        audience=str(said.get("aud", "")),
+        scopes=frozenset(str(said.get("scp", "")).split()),
+        user_principal_name=str(said.get("upn", "")),
+        object_id=str(said.get("oid", "")),
+        tenant_id=str(said.get("tid", "")),
+        client_id=str(said.get("appid", "")),
+        expires_at=float(said.get("exp", 0)),
+    )
+
+
+def _pairwise_subject(client_id: str, user: User) -> str:
+    digest = hashlib.sha256(f"{client_id}/{user.object_id}".encode()).digest()
+    return urlsafe_b64encode(digest).rstrip(b"=").decode()

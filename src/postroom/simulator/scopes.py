@@ -1,0 +1,83 @@
+"""Reading the `scope` of a request: permissions, each of one resource, and those of OpenID Connect."""
+
+import msgspec
+
+from postroom.simulator.aadsts import AadstsError
+
+GRAPH = "https://graph.microsoft.com"
+OUTLOOK = "https://outlook.office.com"
+OPENID_SCOPES = ("openid", "profile", "email", "offline_access")
+
+# Delegated permissions by the name that Entra's page shows, with the sentence of the consent page.
+# Only these can be asked for; SMTP.SendAsApp is missing on purpose: it is an application permission.
+PERMISSIONS: dict[str, str] = {
+    "SMTP.Send": "Send emails from mailboxes using SMTP AUTH",
+    "User.Read": "Sign you in and read your profile",
+    "Mail.Send": "Send mail as you",
+    "Mail.Send.Shared": "Send mail on behalf of others or yourself",
+    "offline_access": "Maintain access to data you have given it access to",
+    "openid": "Sign you in",
+    "profile": "View your basic profile",
+    "email": "View your email address",
+}
+
+_PERMISSIONS_OF: dict[str, frozenset[str]] = {
+    GRAPH: frozenset({"SMTP.Send", "User.Read", "Mail.Send", "Mail.Send.Shared"}),
+    OUTLOOK: frozenset({"SMTP.Send", "Mail.Send"}),
+    # Exchange Online answers to its second name as well.
+    "https://outlook.office365.com": frozenset({"SMTP.Send", "Mail.Send"}),
+}
+
+
+class Scopes(msgspec.Struct, frozen=True):
+    """What was asked for. `resources` keeps the order of the request; values are short names."""
+
+    openid: tuple[str, ...]
+    resources: dict[str, tuple[str, ...]]
+    text: str
+
+    @property
+    def permissions(self) -> tuple[str, ...]:
+        """Short names of every permission, those of OpenID Connect last, each once."""
+        named = [name for names in self.resources.values() for name in names]
+        return tuple(dict.fromkeys([*named, *self.openid]))
+
+    @property
+    def first_resource(self) -> str:
+        """The resource that a token is for when nothing else decides; Graph if none is named."""
+        return next(iter(self.resources), GRAPH)
+
+
+def parse_scopes(text: str, tenant_name: str) -> Scopes:
+    """Sort the scopes of a request by resource. A scope without a resource is Graph's.
+
+    AadstsError 70011 for a permission that does not exist, 500011 for an unknown resource, 900144 for
+    an empty scope.
+    """
+    if not text.split():
+        raise AadstsError(900144, name="scope")
+    openid: dict[str, None] = {}
+    resources: dict[str, dict[str, None]] = {}
+    for scope in text.split():
+        resource, name = _split_scope(scope, text, tenant_name)
+        if name in OPENID_SCOPES:
+            openid[name] = None
+        else:
+            resources.setdefault(resource, {})[name] = None
+    return Scopes(tuple(openid), {resource: tuple(names) for resource, names in resources.items()}, text)
+
+
+def _split_scope(scope: str, text: str, tenant_name: str) -> tuple[str, str]:
+    """Resource and short name, the name in its own spelling: Entra ignores capitals."""
+    resource, slash, name = scope.rpartition("/")
+    resource = resource.rstrip("/").lower() if slash else GRAPH
+    if resource == GRAPH and name.lower() in OPENID_SCOPES:
+        return GRAPH, name.lower()
+    if resource not in _PERMISSIONS_OF:
+        if "://" in resource:
+            raise AadstsError(500011, resource=resource, tenant=tenant_name)
+        raise AadstsError(70011, scope=text)
+    spelled = {known.lower(): known for known in _PERMISSIONS_OF[resource]}
+    if name.lower() not in spelled:
+        raise AadstsError(70011, scope=text)
+    return resource, spelled[name.lower()]
