@@ -37,7 +37,6 @@ UNRECOGNIZED_AUTH = "504 5.7.4 Unrecognized authentication type"
 NOT_AUTHENTICATED = "530 5.7.57 Client not authenticated to send mail."
 TOO_MANY_RECIPIENTS = "452 4.5.3 Too many recipients"
 PLAIN_TEXT_BEFORE_TLS = "554 5.5.1 Commands sent ahead of the TLS handshake"
-SERVICE_STOPS = "421 4.3.2 Service not available"
 
 UNSUCCESSFUL = "535 5.7.3 Authentication unsuccessful"
 WRONG_CREDENTIALS = "535 5.7.139 Authentication unsuccessful, the user credentials were incorrect."
@@ -97,6 +96,11 @@ def front_end_tag(session_id: str, now: float) -> str:
 def mailbox_tag() -> str:
     """What closes the answers of the mailbox server, where a message is judged."""
     return f"[Hostname={MAILBOX_SERVER}]"
+
+
+def make_message_id(number: int) -> str:
+    """The Message-ID of a message that came without one."""
+    return f"<SIM0PR01MB0001{number:012X}@{MAILBOX_SERVER}>"
 
 
 def accepted(message_id: str) -> str:
