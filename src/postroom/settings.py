@@ -7,6 +7,7 @@ What the administrator changes in the console lives in the store, never here. Ea
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, get_args, get_type_hints
 
 import msgspec
@@ -202,8 +203,11 @@ def _anchor_paths(settings: Settings, folder: Path) -> Settings:
     )
 
 
-def settings_text() -> str:
-    """The file that `postroom init` writes: every key, its default and its meaning."""
+def settings_text(chosen: Mapping[str, Any] = MappingProxyType({})) -> str:
+    """The file that `postroom init` writes: every key, its meaning, and its default or what was chosen.
+
+    `chosen` names keys as `section.name`.
+    """
     lines = ["# Postroom: what is needed to start. Everything else is set in the console.", ""]
     section = ""
     for key in setting_keys():
@@ -212,7 +216,7 @@ def settings_text() -> str:
             meaning = (type(getattr(Settings(), section)).__doc__ or "").strip()
             lines += [f"# {meaning}", f"[{section}]", ""]
         lines += [f"# {key.description}", f"# Environment: {key.variable}"]
-        lines += [f"{key.name} = {_toml(key.default)}", ""]
+        lines += [f"{key.name} = {_toml(chosen.get(f'{key.section}.{key.name}', key.default))}", ""]
     return "\n".join(lines)
 
 

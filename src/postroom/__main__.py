@@ -1,0 +1,5 @@
+"""`python -m postroom` is the command `postroom`."""
+
+from postroom.cli import main
+
+main()
