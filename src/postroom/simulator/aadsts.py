@@ -35,10 +35,20 @@ PROBLEMS: dict[int, Problem] = {
         "matches one added to your application in the Azure portal. Navigate to "
         "https://aka.ms/redirectUriMismatchError to learn more about how to fix this.",
     ),
+    500112: Problem(
+        "invalid_grant",
+        "The reply address '{redirect_uri}' does not match the reply address '{authorized}' provided when "
+        "requesting Authorization code.",
+    ),
     50034: Problem(
         "invalid_grant",
         "The user account {user} does not exist in the {tenant} directory. To sign into this application, "
         "the account must be added to the directory.",
+    ),
+    50057: Problem(
+        "invalid_grant",
+        "The user account is disabled. A shared mailbox has no sign-in: use a mailbox of its own, or sign "
+        "in as a person who may use this one.",
     ),
     50058: Problem("login_required", "A silent sign-in request was sent but no user is signed in."),
     50126: Problem("invalid_grant", "Error validating credentials due to invalid username or password.", 400),
@@ -137,11 +147,6 @@ PROBLEMS: dict[int, Problem] = {
         "Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID and are signing "
         "into the correct cloud. Check with your subscription administrator, this may happen if there are "
         "no active subscriptions for the tenant.",
-    ),
-    90014: Problem(
-        "invalid_request",
-        "The required field '{name}' is missing from the credential. Ensure that you "
-        "have all the necessary parameters for the login request.",
     ),
     90023: Problem("invalid_request", "{reason}"),
     90033: Problem("server_error", "A transient error has occurred. Please try again.", 500),

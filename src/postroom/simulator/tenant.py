@@ -176,6 +176,8 @@ class Tenant:
         return next((user for user in self.users.values() if wanted in user.addresses), None)
 
     def set_password(self, object_id: str, password: str) -> None:
+        if not password:
+            raise OperationError("Give the user a password.")
         self.user(object_id).password = password
 
     def set_licensed(self, object_id: str, *, licensed: bool) -> None:
@@ -199,12 +201,13 @@ class Tenant:
         return not self.smtp_auth_disabled if user.smtp_auth is None else user.smtp_auth
 
     def grant_right(self, right: Right, mailbox_id: str, trustee_address: str) -> None:
-        self._trustees(right, mailbox_id).add(self._user_named(trustee_address).object_id)
+        self.trustees(right, mailbox_id).add(self._user_named(trustee_address).object_id)
 
     def withdraw_right(self, right: Right, mailbox_id: str, trustee_address: str) -> None:
-        self._trustees(right, mailbox_id).discard(self._user_named(trustee_address).object_id)
+        self.trustees(right, mailbox_id).discard(self._user_named(trustee_address).object_id)
 
-    def _trustees(self, right: Right, mailbox_id: str) -> set[str]:
+    def trustees(self, right: Right, mailbox_id: str) -> set[str]:
+        """The object ids of those who hold `right` on the mailbox."""
         mailbox = self.user(mailbox_id)
         rights = {
             "send_as": mailbox.send_as,
