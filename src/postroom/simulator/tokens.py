@@ -71,13 +71,17 @@ class RefreshToken(msgspec.Struct, frozen=True):
     issued_at: float
 
 
-class Tokens:
-    """Issues and checks the tokens of one tenant; the signing key is made at start."""
+def make_signing_key() -> RSAKey:
+    return RSAKey.generate_key(2048, {"use": "sig"}, auto_kid=True)
 
-    def __init__(self, tenant: Tenant) -> None:
+
+class Tokens:
+    """Issues and checks the tokens of one tenant; the signing key is made at start if none is given."""
+
+    def __init__(self, tenant: Tenant, key: RSAKey | None = None) -> None:
         self.tenant = tenant
         self.clock = tenant.clock
-        self._key = RSAKey.generate_key(2048, {"use": "sig"}, auto_kid=True)
+        self._key = key or make_signing_key()
         self._codes: dict[str, AuthorizationCode] = {}
         self._refresh_tokens: dict[str, RefreshToken] = {}
 
