@@ -1,0 +1,54 @@
+"""A draft's grant, so that what is being set up can sign in before it is live."""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+
+from postroom.clock import Clock
+from postroom.outcome import Failure, StopCause
+from postroom.store.records import Grant, Mailbox, MailServerDraft
+
+DRAFT_MAILBOX_ID = 0
+KeepDraft = Callable[[MailServerDraft], Awaitable[None]]
+
+
+class DraftBook:
+    """The GrantBook of one draft: the rotated refresh token goes back into the draft, kept by the callback."""
+
+    def __init__(self, draft: MailServerDraft, keep_draft: KeepDraft, clock: Clock) -> None:
+        self.draft = draft
+        self._keep_draft = keep_draft
+        self._clock = clock
+        self._renewed_at_us: int | None = None
+
+    async def open_grant(self, mailbox_id: int) -> Grant:
+        draft = self.draft
+        return Grant(
+            mailbox_id=mailbox_id,
+            authentication=draft.authentication,
+            username=draft.username,
+            address=draft.mailbox_address or draft.username,
+            tenant=draft.tenant,
+            client_id=draft.client_id,
+            client_secret=draft.client_secret,
+            password=draft.password,
+            refresh_token=draft.refresh_token,
+            scopes=draft.scopes,
+            user=draft.user,
+            secret_ends_on=draft.secret_ends_on,
+            granted_at_us=draft.granted_at_us,
+            renewed_at_us=self._renewed_at_us,
+        )
+
+    async def keep_refresh_token(self, mailbox_id: int, refresh_token: str, scopes: tuple[str, ...]) -> None:
+        draft = msgspec.structs.replace(self.draft, refresh_token=refresh_token, scopes=scopes)
+        await self._keep_draft(draft)
+        self.draft = draft
+        self._renewed_at_us = self._clock.now_us()
+
+    async def all(self) -> Sequence[Mailbox]:
+        """None: a draft is not renewed in the background."""
+        return ()
+
+    async def stop(self, mailbox_id: int, failure: Failure, cause: StopCause, until_us: int | None) -> None:
+        """Nothing leaves through a draft, so there is nothing to stop."""

@@ -1,0 +1,78 @@
+"""Where a provider of sign-ins is: its endpoints, and the permissions that we ask it for.
+
+Microsoft Learn, "Microsoft identity platform and OAuth 2.0 authorization code flow" and "Authenticate an IMAP, POP
+or SMTP connection using OAuth".
+"""
+
+import re
+from urllib.parse import quote
+
+import msgspec
+
+OPENID_SCOPES = ("offline_access", "openid", "profile", "email")
+
+# The words that stand for "any tenant": with them other organisations' accounts could sign in too.
+SHARED_TENANTS = frozenset(
+    {
+        "common",
+        "organizations",
+        "consumers",
+        "9188040d-6c67-4c5b-b112-36a304b66dad",  # what `consumers` stands for
+    }
+)
+
+_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_DOMAIN = re.compile(r"(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]*[a-z0-9]", re.IGNORECASE)
+
+
+class Provider(msgspec.Struct, frozen=True):
+    """One cloud of Microsoft; every host may be another one."""
+
+    login_host: str = "login.microsoftonline.com"
+    graph_host: str = "graph.microsoft.com"
+    smtp_scope: str = "https://outlook.office.com/SMTP.Send"
+    graph_scope: str = "https://graph.microsoft.com/User.Read"
+
+    def authorize_url(self, tenant: str) -> str:
+        return f"{self._base(tenant)}/oauth2/v2.0/authorize"
+
+    def token_url(self, tenant: str) -> str:
+        return f"{self._base(tenant)}/oauth2/v2.0/token"
+
+    def discovery_url(self, tenant: str) -> str:
+        """The document that names the issuer, which the tenant's domain alone does not tell."""
+        return f"{self._base(tenant)}/v2.0/.well-known/openid-configuration"
+
+    def keys_url(self, tenant: str) -> str:
+        """The public keys (JWKS) that sign ID tokens."""
+        return f"{self._base(tenant)}/discovery/v2.0/keys"
+
+    def graph_url(self, path: str) -> str:
+        return f"https://{self.graph_host}/v1.0{path}"
+
+    @property
+    def sign_in_scopes(self) -> tuple[str, ...]:
+        """What one sign-in asks consent for; each token is for one resource all the same."""
+        return (self.smtp_scope, self.graph_scope, *OPENID_SCOPES)
+
+    def _base(self, tenant: str) -> str:
+        return f"https://{self.login_host}/{quote(tenant, safe='')}"
+
+
+MICROSOFT = Provider()
+"""The worldwide cloud, GCC included."""
+
+
+def looks_like_guid(text: str) -> bool:
+    return _GUID.fullmatch(text) is not None
+
+
+def explain_tenant(tenant: str) -> str | None:
+    """Why this cannot be the Tenant ID, as a sentence; None when it can."""
+    if not tenant:
+        return "Enter the Tenant ID: in Entra it is called Directory (tenant) ID."
+    if tenant.lower() in SHARED_TENANTS:
+        return f"Use your tenant; `{tenant}` also lets other organisations' accounts sign in."
+    if not looks_like_guid(tenant) and not _DOMAIN.fullmatch(tenant):
+        return "A Tenant ID is a GUID such as 72f988bf-86f1-41af-91ab-2d7cd011db47, or a domain of your tenant."
+    return None

@@ -1,0 +1,228 @@
+"""The TokenKeeper: one place that renews access tokens, for every mailbox, before they expire.
+
+Each mailbox renews one at a time. The rotated refresh token is on the disk before the access token that came with it
+is used. A sign-in service that is away is asked again with patience, and never costs a mailbox its sign-in.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import NoReturn, Protocol
+
+import httpx2
+
+from postroom.clock import DAY_US, MINUTE_US, Clock
+from postroom.errors import PostroomError, SignInTroubleError
+from postroom.identity.desk import Access, Desk, Resource
+from postroom.identity.grants import Client, missing_scopes, refresh_form
+from postroom.identity.providers import MICROSOFT, Provider
+from postroom.identity.sign_ins import Bearer, Password, SignIn
+from postroom.identity.token_answers import TokenFailure, Tokens
+from postroom.identity.token_endpoint import post_form
+from postroom.identity.token_trouble import explain_token_failure
+from postroom.message import MailboxState
+from postroom.outcome import Failure, FailureClass, StopCause, Stopped, TryLater
+from postroom.store.records import Authentication, Grant, Mailbox
+
+__all__ = ["GrantBook", "Resource", "TokenKeeper"]
+
+AHEAD_US = 10 * MINUTE_US
+"""The background renews this early, so that nobody ever waits for it."""
+IDLE_RENEWAL_US = 7 * DAY_US
+"""An unused refresh token dies after 90 days (Microsoft Learn, "Refresh tokens"); renewing weekly prevents it."""
+ROUND_SECONDS = 60
+
+_NEEDS_A_PERSON = frozenset({StopCause.SIGN_IN, StopCause.CREDENTIAL, StopCause.CONFIGURATION, StopCause.NOT_SET_UP})
+
+
+class GrantBook(Protocol):
+    """Where grants are kept: the store's mailboxes, or a draft."""
+
+    async def open_grant(self, mailbox_id: int) -> Grant: ...
+
+    async def keep_refresh_token(self, mailbox_id: int, refresh_token: str, scopes: tuple[str, ...]) -> None:
+        """Durable when it returns."""
+        ...
+
+    async def all(self) -> Sequence[Mailbox]: ...
+
+    async def stop(self, mailbox_id: int, failure: Failure, cause: StopCause, until_us: int | None) -> None: ...
+
+
+class TokenKeeper:
+    """Hands out sign-ins that can be used now: a SignInSource.
+
+    It never stops a mailbox because of a caller, whose own settling does; only what `run` finds out in the
+    background it stops itself.
+    """
+
+    def __init__(self, book: GrantBook, http: httpx2.AsyncClient, clock: Clock, provider: Provider = MICROSOFT) -> None:
+        self._book = book
+        self._http = http
+        self._clock = clock
+        self._provider = provider
+        self._desks: dict[int, Desk] = {}
+        self._renewals: set[asyncio.Task[Access]] = set()
+
+    async def sign_in_for(self, mailbox_id: int, *, refuse_token: str | None = None) -> SignIn:
+        """What the mailbox signs in with; see SignInSource."""
+        grant = await self._open(mailbox_id)
+        if grant.authentication is Authentication.BASIC:
+            return Password(grant.username, grant.password)
+        token = await self._token(grant, Resource.SMTP, refuse_token)
+        return Bearer(grant.address or grant.username, token)
+
+    async def access_token(
+        self, mailbox_id: int, resource: Resource = Resource.SMTP, *, refuse_token: str | None = None
+    ) -> str:
+        """An access token that is good for five minutes at least, as far as its life allows.
+
+        SignInTroubleError when there is none to be had.
+        """
+        return await self._token(await self._open(mailbox_id), resource, refuse_token)
+
+    async def run(self) -> NoReturn:
+        """Renew for ever: in use, ahead of expiry; unused, weekly."""
+        while True:
+            await self.renew_due()
+            await asyncio.sleep(ROUND_SECONDS)
+
+    async def renew_due(self) -> None:
+        """One round of the background's renewals. A store that is away is asked again in the next."""
+        try:
+            mailboxes = await self._book.all()
+        except PostroomError:
+            return
+        for mailbox in mailboxes:
+            if mailbox.authentication is Authentication.OAUTH and not _needs_a_person(mailbox):
+                await self._renew_in_background(mailbox.mailbox_id)
+
+    async def close(self) -> None:
+        """Wait until no renewal is under way, so that no rotated token is lost."""
+        while self._renewals:
+            await asyncio.wait(self._renewals)
+
+    async def _renew_in_background(self, mailbox_id: int) -> None:
+        try:
+            grant = await self._open(mailbox_id)
+            for resource in self._due_resources(grant):
+                await self._renew_apart(grant, resource, ahead_us=AHEAD_US)
+        except SignInTroubleError as trouble:
+            if isinstance(trouble.outcome, Stopped):
+                await self._stop(mailbox_id, trouble.outcome)
+
+    def _due_resources(self, grant: Grant) -> list[Resource]:
+        now_us = self._clock.now_us()
+        due = self._desk(grant).find_due(grant, now_us, AHEAD_US)
+        renewed_at_us = max(grant.renewed_at_us or 0, grant.granted_at_us or 0)
+        is_idle = bool(grant.refresh_token) and now_us - renewed_at_us >= IDLE_RENEWAL_US
+        return due or ([Resource.SMTP] if is_idle else [])
+
+    async def _stop(self, mailbox_id: int, outcome: Stopped) -> None:
+        try:
+            await self._book.stop(mailbox_id, outcome.failure, outcome.cause, outcome.until_us)
+        except PostroomError:
+            return  # whoever sends next finds out the same
+
+    async def _open(self, mailbox_id: int) -> Grant:
+        try:
+            return await self._book.open_grant(mailbox_id)
+        except PostroomError as trouble:
+            raise SignInTroubleError(_store_trouble(trouble)) from trouble
+
+    async def _token(self, grant: Grant, resource: Resource, refuse_token: str | None) -> str:
+        now_us = self._clock.now_us()
+        access = self._desk(grant).find_ready(grant, resource, now_us, refuse_token=refuse_token)
+        if access is None:
+            access = await self._renew_apart(grant, resource, refuse_token)
+        access.is_used = True
+        return access.token
+
+    async def _renew_apart(
+        self, grant: Grant, resource: Resource, refuse_token: str | None = None, ahead_us: int = 0
+    ) -> Access:
+        # Whoever asks may be cancelled; the renewal goes on, because its refresh token must not be lost.
+        renewal = asyncio.ensure_future(self._renew(grant, resource, refuse_token, ahead_us))
+        self._renewals.add(renewal)
+        renewal.add_done_callback(self._forget_renewal)
+        return await asyncio.shield(renewal)
+
+    def _forget_renewal(self, renewal: "asyncio.Task[Access]") -> None:
+        self._renewals.discard(renewal)
+        if not renewal.cancelled():
+            renewal.exception()
+
+    async def _renew(self, grant: Grant, resource: Resource, refuse_token: str | None, ahead_us: int) -> Access:
+        desk = self._desk(grant)
+        async with desk.lock:
+            # Whoever had the lock before may have done it, and then the refresh token is another one too.
+            grant = await self._open(grant.mailbox_id)
+            now_us = self._clock.now_us()
+            access = desk.find_ready(grant, resource, now_us, refuse_token=refuse_token, ahead_us=ahead_us)
+            if access is not None:
+                return access
+            try:
+                desk.check_may_ask(grant, resource, now_us)
+                return await self._ask(desk, grant, resource)
+            except SignInTroubleError as trouble:
+                usable = desk.find_usable(grant, resource, self._clock.now_us(), refuse_token)
+                if usable is None or isinstance(trouble.outcome, Stopped):
+                    raise
+                return usable
+
+    async def _ask(self, desk: Desk, grant: Grant, resource: Resource) -> Access:
+        """Ask; and when the sign-in seems to have ended, once more with a grant that was renewed meanwhile."""
+        answer = await self._ask_once(desk, grant, resource)
+        if isinstance(answer, Stopped) and answer.cause is StopCause.SIGN_IN:
+            newer = await self._open(grant.mailbox_id)
+            if newer.refresh_token and newer.refresh_token != grant.refresh_token:
+                grant = newer
+                answer = await self._ask_once(desk, grant, resource)
+        if isinstance(answer, Tokens):
+            answer = await self._keep(grant, resource, answer)
+        if isinstance(answer, Tokens):
+            return desk.take_tokens(grant, resource, answer, self._clock.now_us())
+        raise SignInTroubleError(desk.note_trouble(grant, resource, answer, self._clock.now_us()))
+
+    async def _ask_once(self, desk: Desk, grant: Grant, resource: Resource) -> Tokens | Stopped | TryLater:
+        desk.calls_us.append(self._clock.now_us())
+        client = Client(grant.tenant, grant.client_id, grant.client_secret)
+        form = refresh_form(client, grant.refresh_token, self._scope_of(resource))
+        answer = await post_form(self._http, self._provider.token_url(grant.tenant), form, self._clock)
+        if isinstance(answer, TokenFailure):
+            return explain_token_failure(answer, self._clock.now_us(), self._provider.login_host)
+        return answer
+
+    async def _keep(self, grant: Grant, resource: Resource, answer: Tokens) -> Tokens | Stopped | TryLater:
+        """Put the rotated refresh token on the disk; an answer that cannot be kept is not used."""
+        refresh_token = answer.refresh_token or grant.refresh_token
+        try:
+            await self._book.keep_refresh_token(grant.mailbox_id, refresh_token, grant.scopes)
+        except PostroomError as trouble:
+            return _store_trouble(trouble)
+        scope = self._scope_of(resource)
+        if answer.scopes and missing_scopes([scope], answer.scopes):
+            return _scope_missing(scope, answer.scopes, self._provider.login_host)
+        return answer
+
+    def _scope_of(self, resource: Resource) -> str:
+        return self._provider.smtp_scope if resource is Resource.SMTP else self._provider.graph_scope
+
+    def _desk(self, grant: Grant) -> Desk:
+        return self._desks.setdefault(grant.mailbox_id, Desk())
+
+
+def _needs_a_person(mailbox: Mailbox) -> bool:
+    if mailbox.state is MailboxState.DISCONNECTED:
+        return True
+    return mailbox.state is MailboxState.STOPPED and mailbox.cause in _NEEDS_A_PERSON
+
+
+def _store_trouble(trouble: PostroomError) -> TryLater:
+    text = f"The sign-in cannot be read or kept: {trouble}"
+    return TryLater(Failure(FailureClass.LOCAL, "store_unavailable", text, "store_unavailable"))
+
+
+def _scope_missing(scope: str, granted: tuple[str, ...], server: str) -> Stopped:
+    text = f"Microsoft's token does not allow {scope.rpartition('/')[2]}; it allows {' '.join(granted)}."
+    failure = Failure(FailureClass.PERMISSION, "scope_missing", text, "permission_missing", server=server)
+    return Stopped(failure, StopCause.SIGN_IN)
