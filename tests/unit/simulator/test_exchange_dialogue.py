@@ -9,9 +9,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from postroom.simulator.authority import Authority
-from postroom.simulator.clock import SimulatorClock
 from postroom.simulator.exchange import ExchangeServer
-from postroom.simulator.tenant import User, contoso
+from postroom.simulator.tenant import Tenant, User
 from postroom.simulator.tokens import Tokens
 
 pytestmark = pytest.mark.anyio
@@ -112,9 +111,8 @@ def authority() -> Authority:
 
 
 @pytest.fixture
-async def exchange(authority: Authority) -> AsyncIterator[ExchangeServer]:
-    tenant = contoso(SimulatorClock())
-    server = ExchangeServer(tenant, Tokens(tenant), authority.server_context([HOST]))
+async def exchange(tenant: Tenant, tokens: Tokens, authority: Authority) -> AsyncIterator[ExchangeServer]:
+    server = ExchangeServer(tenant, tokens, authority.server_context([HOST]))
     await server.start()
     yield server
     await server.stop()

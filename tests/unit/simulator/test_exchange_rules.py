@@ -5,27 +5,16 @@ import base64
 import pytest
 
 from postroom.simulator import exchange_replies as replies
-from postroom.simulator.clock import SimulatorClock
 from postroom.simulator.exchange_body import ChunkedBody, DottedBody
 from postroom.simulator.exchange_dialogue import Dialogue
 from postroom.simulator.exchange_envelope import Malformed, Sender, parse_chunk, parse_mail, parse_rcpt
 from postroom.simulator.exchange_sign_in import SignInRefused, sign_in_with_password, sign_in_with_token
 from postroom.simulator.sender_rights import MAX_HEAD_BYTES, check_originators, read_head
-from postroom.simulator.tenant import Tenant, User, contoso
+from postroom.simulator.tenant import Tenant, User
 from postroom.simulator.tokens import Tokens
 
 SMTP = "https://outlook.office.com"
 SCANNER, NOREPLY, ANNA = "scanner@contoso.com", "noreply@contoso.com", "anna@contoso.com"
-
-
-@pytest.fixture
-def tenant() -> Tenant:
-    return contoso(SimulatorClock())
-
-
-@pytest.fixture
-def tokens(tenant: Tenant) -> Tokens:
-    return Tokens(tenant)
 
 
 def user_of(tenant: Tenant, address: str) -> User:

@@ -3,8 +3,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from postroom.simulator import inbox
-from postroom.simulator.clock import SimulatorClock
-from postroom.simulator.tenant import ReceivedMessage, Tenant, contoso
+from postroom.simulator.tenant import ReceivedMessage, Tenant
 
 SCAN = (
     b"From: =?utf-8?q?J=C3=B6rg?= <scanner@contoso.com>\r\n"
@@ -25,11 +24,6 @@ SCAN = (
     b"JVBERi0x\r\n"
     b"--b--\r\n"
 )
-
-
-@pytest.fixture
-def tenant() -> Tenant:
-    return contoso(SimulatorClock())
 
 
 @pytest.fixture
