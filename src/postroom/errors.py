@@ -37,6 +37,10 @@ class AlreadyDoneError(PostroomError):
     """Somebody else did it first, such as making the first administrator."""
 
 
+class WrongStateError(PostroomError):
+    """What was asked cannot be done in the state that things are in; the text says which state and what can be done."""
+
+
 class Refusal(PostroomError):
     """We do not take this message, sender or recipient.
 

@@ -14,14 +14,18 @@ _VALUES = {letter: value for value, letter in enumerate(_ALPHABET)} | {"I": 1, "
 
 
 class IdMaker:
-    """Makes ids that only ever grow, even when the clock is set back."""
+    """Makes ids that only ever grow, even when the clock is set back.
 
-    def __init__(self, clock: Clock, node: int = 0) -> None:
+    `after` is the greatest id that was made before, so that this holds over a restart too.
+    """
+
+    def __init__(self, clock: Clock, node: int = 0, after: int = 0) -> None:
         if not 0 <= node < 1 << NODE_BITS:
             raise ValueError(f"node {node} does not fit in {NODE_BITS} bits")
         self._clock = clock
         self._node = node
-        self._last = 0  # milliseconds and sequence, as one number
+        milliseconds, sequence = after >> NODE_BITS + SEQUENCE_BITS, after & (1 << SEQUENCE_BITS) - 1
+        self._last = milliseconds << SEQUENCE_BITS | sequence  # milliseconds and sequence, as one number
 
     def make_id(self) -> int:
         milliseconds = self._clock.now_us() // 1000 - EPOCH_MS
