@@ -96,11 +96,11 @@ class Desk:
         """SignInTroubleError when the answer is known already, or when we have asked often enough."""
         if not grant.refresh_token:
             raise SignInTroubleError(not_signed_in())
+        # A clock that was set back must not make us wait for ever: hence both ends of the intervals.
         trouble = self.trouble.get(resource)
-        # A clock that was set back must not make us wait for ever: hence both ends of the interval.
-        if trouble is not None and 0 < trouble.until_us - now_us <= HOUR_US:
-            if trouble.secrets_key == _secrets_key(grant):
-                raise SignInTroubleError(trouble.outcome)
+        is_fresh = trouble is not None and 0 < trouble.until_us - now_us <= HOUR_US
+        if trouble is not None and is_fresh and trouble.secrets_key == _secrets_key(grant):
+            raise SignInTroubleError(trouble.outcome)
         if len(self.calls_us) == CALLS_A_MINUTE and 0 <= now_us - self.calls_us[0] < MINUTE_US:
             raise SignInTroubleError(_asked_too_often(self.calls_us[0] + MINUTE_US))
 
