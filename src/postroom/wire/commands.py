@@ -1,0 +1,109 @@
+"""Command lines as a server reads them: RFC 5321 4.1.1, with the parameters of SIZE, 8BITMIME, SMTPUTF8 and AUTH."""
+
+import msgspec
+
+from postroom.wire.paths import split_path
+
+COMMAND_LIMIT_BYTES = 2048
+"""512 octets and what each extension adds (RFC 5321 4.5.3.1.4): AUTH= alone adds 500."""
+
+AUTH_LIMIT_BYTES = 12_288
+"""RFC 4954 4.: a sign-in's lines may be this long, with their CRLF."""
+
+_DSN_PARAMETERS = frozenset({"RET", "ENVID", "NOTIFY", "ORCPT"})
+_SIZE_DIGITS = 20  # RFC 1870 3.
+
+
+class CommandError(ValueError):
+    """A command that cannot be carried out as it was written; its text is the sentence of the reply."""
+
+    def __init__(self, code: int, enhanced: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+        self.enhanced = enhanced
+
+
+class Command(msgspec.Struct, frozen=True):
+    """A verb in upper case and what follows it."""
+
+    verb: str
+    argument: str
+
+
+class MailFrom(msgspec.Struct, frozen=True):
+    """`MAIL FROM`, read but not judged: `sender` is empty for the null sender and may be no address at all."""
+
+    sender: str
+    size_bytes: int | None = None
+    is_eight_bit: bool = False
+    uses_smtputf8: bool = False
+
+
+def parse_command(line: bytes) -> Command:
+    """A line without its CRLF. CommandError when it holds what no command may: NUL, bare CR or LF."""
+    if b"\r" in line or b"\n" in line or b"\0" in line:
+        raise CommandError(500, "5.5.2", "The line holds a bare CR, a bare LF or NUL; SMTP lines end with CR LF")
+    try:
+        text = line.decode()
+    except UnicodeDecodeError:
+        raise CommandError(500, "5.5.2", "The line is neither ASCII nor UTF-8") from None
+    verb, _, argument = text.strip().partition(" ")
+    return Command(verb.upper(), argument.strip())
+
+
+def parse_mail(argument: str) -> MailFrom:
+    """What follows `MAIL`. Old clients' ways are read: lower case, a space after the colon, no angle brackets."""
+    sender, parameters = _split_argument(argument, "FROM", "MAIL FROM:<name@example.com>")
+    mail = MailFrom(sender)
+    for name, value in parameters:
+        mail = _take_mail_parameter(mail, name, value)
+    return mail
+
+
+def parse_rcpt(argument: str) -> str:
+    """The recipient of `RCPT TO`, read but not judged."""
+    recipient, parameters = _split_argument(argument, "TO", "RCPT TO:<name@example.com>")
+    for name, _ in parameters:
+        raise _unknown_parameter(name, "RCPT TO")
+    if not recipient:
+        raise CommandError(501, "5.1.3", "The recipient is empty; write RCPT TO:<name@example.com>")
+    return recipient
+
+
+def _split_argument(argument: str, word: str, example: str) -> tuple[str, list[tuple[str, str | None]]]:
+    head, colon, rest = argument.partition(":")
+    path = split_path(rest) if colon and head.strip().upper() == word else None
+    if path is None:
+        raise CommandError(501, "5.5.4", f"The command was not understood; write {example}")
+    return path[0], [_split_parameter(text) for text in path[1].split()]
+
+
+def _split_parameter(text: str) -> tuple[str, str | None]:
+    name, equals, value = text.partition("=")
+    return name.upper(), value if equals else None
+
+
+def _take_mail_parameter(mail: MailFrom, name: str, value: str | None) -> MailFrom:
+    match name, value.upper() if value is not None else None:
+        case "SIZE", str(digits) if digits.isascii() and digits.isdigit() and len(digits) <= _SIZE_DIGITS:
+            return msgspec.structs.replace(mail, size_bytes=int(digits))
+        case "BODY", "7BIT":
+            return mail
+        case "BODY", "8BITMIME":
+            return msgspec.structs.replace(mail, is_eight_bit=True)
+        case "SMTPUTF8", None:
+            return msgspec.structs.replace(mail, uses_smtputf8=True)
+        case "AUTH", str():  # who first handed the message in (RFC 4954 5.): we know who signed in here
+            return mail
+        case (("SIZE" | "BODY" | "SMTPUTF8" | "AUTH"), _):
+            raise CommandError(501, "5.5.4", f"The parameter {name} of MAIL FROM has a value that is not allowed")
+        case _:
+            raise _unknown_parameter(name, "MAIL FROM")
+
+
+def _unknown_parameter(name: str, command: str) -> CommandError:
+    if name in _DSN_PARAMETERS:
+        text = f"{command} {name}= asks for delivery status notifications, which this server does not offer"
+    else:
+        text = f"The parameter {name[:40]} of {command} is not known here"
+    return CommandError(555, "5.5.4", text)
