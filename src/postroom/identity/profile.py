@@ -11,6 +11,7 @@ import msgspec
 from postroom.identity.addresses import normal_address
 from postroom.identity.providers import Provider
 from postroom.identity.refused import SignInRefused, refuse
+from postroom.identity.token_answers import words_of
 from postroom.outcome import FailureClass
 
 PROFILE_FIELDS = ("id", "displayName", "mail", "userPrincipalName", "proxyAddresses")
@@ -89,7 +90,7 @@ async def read_profile(http: httpx2.AsyncClient, provider: Provider, access_toke
     try:
         response = await _get(http, provider, f"/me?$select={','.join(PROFILE_FIELDS)}", access_token)
     except (httpx2.HTTPError, OSError) as trouble:
-        raise _unavailable(provider, f"Microsoft Graph does not answer: {trouble}") from None
+        raise _unavailable(provider, f"Microsoft Graph does not answer: {words_of(trouble)}") from None
     if response.status_code >= 500 or response.status_code == 429:
         raise _unavailable(provider, f"Microsoft Graph answered {response.status_code}; try again in a minute")
     if response.status_code != 200:

@@ -27,7 +27,7 @@ from postroom.identity.id_token import Expected, IdClaims, check_id_token
 from postroom.identity.profile import Profile, read_profile
 from postroom.identity.providers import MICROSOFT, Provider, explain_tenant
 from postroom.identity.refused import SignInRefused, refuse
-from postroom.identity.token_answers import TokenFailure, Tokens
+from postroom.identity.token_answers import TokenFailure, Tokens, words_of
 from postroom.identity.token_endpoint import post_form
 from postroom.identity.token_trouble import explain_token_failure, read_redirect_error
 from postroom.network import Network
@@ -174,7 +174,7 @@ class SignIns:
                 return msgspec.json.decode(response.content, type=dict[str, object])
             trouble = f"it answered {response.status_code}"
         except (httpx2.HTTPError, msgspec.DecodeError, OSError) as error:
-            trouble = str(error) or type(error).__name__
+            trouble = words_of(error)
         raise refuse(
             "sign_in_unavailable",
             f"Microsoft's sign-in service cannot be asked for its keys: {trouble}. Nothing was saved.",

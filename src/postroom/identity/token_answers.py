@@ -89,7 +89,12 @@ def read_token_answer(status: int, headers: Mapping[str, str], body: bytes, now_
 
 def no_answer(trouble: Exception) -> TokenFailure:
     """The failure when the endpoint could not be reached, or went away before it answered."""
-    return TokenFailure(description=f"No answer: {trouble or type(trouble).__name__}")
+    return TokenFailure(description=f"No answer: {words_of(trouble)}")
+
+
+def words_of(trouble: Exception) -> str:
+    """What an error says; its kind when it says nothing, as timeouts do."""
+    return str(trouble) or type(trouble).__name__
 
 
 def _read_tokens(body: bytes, now_us: int) -> Tokens:
