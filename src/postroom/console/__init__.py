@@ -1,0 +1,1 @@
+"""PAGES: the console that people open in a browser."""

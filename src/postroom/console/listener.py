@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
-from typing import Self
 
 import uvicorn
 from starlette.applications import Starlette
@@ -21,17 +20,9 @@ class _QuietServer(uvicorn.Server):
 
 
 class ConsoleListener:
-    """The console's HTTP server; `port` is the one really bound."""
+    """The console's HTTP server, on a socket that is bound already."""
 
-    def __init__(self, server: _QuietServer, bound: socket.socket) -> None:
-        self._server = server
-        self._task = asyncio.create_task(server.serve([bound]), name="console")
-        self.port: int = bound.getsockname()[1]
-
-    @classmethod
-    async def start(cls, app: Starlette, host: str, port: int) -> Self:
-        """Listen; OSError when the address is taken."""
-        bound = _bind(host, port)
+    def __init__(self, app: Starlette, bound: socket.socket) -> None:
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -40,7 +31,8 @@ class ConsoleListener:
             lifespan="off",
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
-        return cls(_QuietServer(config), bound)
+        self._server = _QuietServer(config)
+        self._task = asyncio.create_task(self._server.serve([bound]), name="console")
 
     async def stop(self) -> None:
         """Finish what runs, within a few seconds; event streams must have ended by themselves."""
@@ -48,7 +40,8 @@ class ConsoleListener:
         await self._task
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def bind_console(host: str, port: int) -> socket.socket:
+    """A socket for the console, bound before the pages exist because they name its port; OSError when it is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:

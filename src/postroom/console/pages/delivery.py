@@ -1,0 +1,132 @@
+"""One message: what became of it, told by its timeline, and what a person may do about it."""
+
+from dataclasses import dataclass
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from postroom.console import times, words
+from postroom.console.language import _
+from postroom.console.problems import real_values
+from postroom.console.visit import Visit
+from postroom.errors import PostroomError
+from postroom.ids import parse_public_id, public_id
+from postroom.outcome import Failure
+from postroom.remedies import Remedy, fill, remedy
+from postroom.store.records import AttemptRow, Mailbox, MailServer, MessageDetail
+
+
+@dataclass(frozen=True)
+class TimelineLine:
+    """One thing that happened; an attempt carries its conversation."""
+
+    at_us: int
+    mark: str
+    """pass, warn, fail, now, or note."""
+    title: str
+    text: str = ""
+    who: str = ""
+    attempt: AttemptRow | None = None
+
+
+@dataclass(frozen=True)
+class FailureCard:
+    """Why recipients failed or wait, and what to do."""
+
+    failure: Failure
+    remedy: Remedy
+    addresses: tuple[str, ...]
+    is_final: bool
+
+
+async def show(visit: Visit) -> Response:
+    detail = await _find(visit)
+    store = visit.rooms.store
+    mail_server = await store.mail_servers.default()
+    mailbox = await store.mailboxes.find(mail_server.mailbox_id)
+    return await visit.page(
+        "delivery.html",
+        detail=detail,
+        status_text=words.status_sentence(detail, mail_server, mailbox.username, visit.now_us),
+        status_remark=words.status_remark(detail.row.state),
+        lines=timeline_of(detail),
+        cards=failure_cards(detail, mail_server, mailbox),
+        trouble=visit.asked("trouble"),
+    )
+
+
+async def act(visit: Visit) -> Response:
+    """Retry, cancel, hold or release; what the state does not allow any more is said, not done."""
+    action, number = visit.part("action"), _number(visit)
+    outbox = visit.rooms.store.outbox
+    actions = {"retry": outbox.retry, "cancel": outbox.cancel, "hold": outbox.hold, "release": outbox.release}
+    if action not in actions:
+        raise HTTPException(404)
+    path = f"/deliveries/{public_id(number)}"
+    try:
+        await actions[action](number, visit.who)
+    except PostroomError as trouble:
+        return visit.go(path, trouble=str(trouble))
+    return visit.go(path, said=action)
+
+
+def timeline_of(detail: MessageDetail) -> list[TimelineLine]:
+    """Everything that happened, in order; what we know without an entry (received, stored) is told from the row."""
+    row = detail.row
+    told = {entry.kind for entry in detail.timeline}
+    lines = [
+        TimelineLine(entry.at_us, "note", _(entry.kind.capitalize()), entry.text, entry.who)
+        for entry in detail.timeline
+    ]
+    if "received" not in told:
+        how = words.reception_words(detail.reception, times.size(row.size_bytes))
+        lines.append(TimelineLine(row.received_at_us, "note", _("Received"), how))
+    if "repaired" not in told and detail.repairs:
+        lines.append(TimelineLine(row.received_at_us, "note", _("Repaired"), " ".join(detail.repairs)))
+    if "stored" not in told:
+        where = _("on disk as %(id)s, before we answered 250", id=public_id(row.message_id))
+        lines.append(TimelineLine(row.received_at_us, "note", _("Stored"), where))
+    lines += [_attempt_line(attempt) for attempt in detail.attempts]
+    order = {"Received": 0, "Repaired": 1, "Stored": 2}
+    return sorted(lines, key=lambda line: (line.at_us, order.get(line.title, 3)))
+
+
+def _attempt_line(attempt: AttemptRow) -> TimelineLine:
+    title = _("Attempt %(number)s", number=attempt.number)
+    return TimelineLine(attempt.started_at_us, words.attempt_mark(attempt), title, attempt.server, "", attempt)
+
+
+def failure_cards(detail: MessageDetail, mail_server: MailServer, mailbox: Mailbox) -> list[FailureCard]:
+    """One card for each different failure, with the recipients it holds for."""
+    grouped: dict[tuple[str, str, bool], list[str]] = {}
+    failures: dict[tuple[str, str, bool], Failure] = {}
+    for recipient in detail.recipients:
+        if recipient.failure is None or recipient.state.value not in ("failed", "deferred", "queued", "held"):
+            continue
+        key = (recipient.failure.code, recipient.failure.text, recipient.state.value == "failed")
+        failures[key] = recipient.failure
+        grouped.setdefault(key, []).append(recipient.address)
+    values = real_values(mail_server, mailbox)
+    return [
+        FailureCard(
+            failure := failures[key],
+            fill(remedy(failure.remedy_id), values | {"recipient": addresses[0], "sender": detail.row.header_from}),
+            tuple(addresses),
+            key[2],
+        )
+        for key, addresses in grouped.items()
+    ]
+
+
+async def _find(visit: Visit) -> MessageDetail:
+    detail = await visit.rooms.store.messages.find(_number(visit))
+    if detail is None:
+        raise HTTPException(404)
+    return detail
+
+
+def _number(visit: Visit) -> int:
+    try:
+        return parse_public_id(visit.part("message_id"))
+    except ValueError:
+        raise HTTPException(404) from None

@@ -1,0 +1,93 @@
+"""Admin, Server Settings, Mail Server: what is set up, or the way into setting it up."""
+
+from starlette.responses import Response
+
+from postroom.console.drafts import missing_before_check, next_step
+from postroom.console.times import days_until
+from postroom.console.visit import Visit
+from postroom.message import MailboxState
+from postroom.store.records import Authentication, MailServerDraft
+
+DISCONNECT_WORD = "disconnect"
+
+
+async def show(visit: Visit) -> Response:
+    store = visit.rooms.store
+    mail_server = await store.mail_servers.default()
+    draft = await store.mail_servers.load_draft()
+    if not mail_server.is_set_up:
+        return await visit.page(
+            "mail_server_intro.html", draft=draft, next_step=next_step(draft) if draft else "server"
+        )
+    mailbox = await store.mailboxes.find(mail_server.mailbox_id)
+    is_oauth = mailbox.authentication is Authentication.OAUTH
+    is_connected = mailbox.state is not MailboxState.DISCONNECTED
+    grant = await store.mailboxes.open_grant(mailbox.mailbox_id) if is_connected else None
+    ends_on = grant.secret_ends_on if grant and is_oauth else None
+    return await visit.page(
+        "mail_server.html",
+        mail_server=mail_server,
+        mailbox=mailbox,
+        is_oauth=is_oauth,
+        is_connected=is_connected,
+        draft=draft,
+        renewed_at_us=grant.renewed_at_us if grant else None,
+        secret_ends_on=ends_on,
+        secret_days=days_until(ends_on, visit.now_us) if ends_on else None,
+        overview=await store.messages.overview(visit.now_us - 86_400_000_000),
+        disconnect_trouble=visit.asked("trouble") == "disconnect",
+    )
+
+
+async def begin(visit: Visit) -> Response:
+    """Start the set-up, or go on with it where it was left."""
+    mail_servers = visit.rooms.store.mail_servers
+    draft = await mail_servers.load_draft()
+    if draft is None:
+        await mail_servers.keep_draft(MailServerDraft())
+    return visit.go(f"/admin/mail-server/{next_step(draft) if draft and draft.sender else 'server'}")
+
+
+async def edit(visit: Visit) -> Response:
+    await _draft_from_live(visit)
+    return visit.go("/admin/mail-server/server")
+
+
+async def sign_in_again(visit: Visit) -> Response:
+    await _draft_from_live(visit)
+    return visit.go("/admin/mail-server/sign-in")
+
+
+async def run_checks(visit: Visit) -> Response:
+    """Try what is live: on a copy of it, so that nothing changes unless it is saved."""
+    await _draft_from_live(visit)
+    draft = await visit.rooms.store.mail_servers.load_draft()
+    if draft is not None and not missing_before_check(draft):
+        await visit.desk.verifications.start(draft)
+    return visit.go("/admin/mail-server/check")
+
+
+async def discard(visit: Visit) -> Response:
+    await visit.rooms.store.mail_servers.discard_draft()
+    return visit.go("/admin/mail-server", said="discarded")
+
+
+async def resume(visit: Visit) -> Response:
+    """Let a stopped mailbox try again: what stopped it is said to be solved."""
+    mail_server = await visit.rooms.store.mail_servers.default()
+    await visit.rooms.store.mailboxes.resume(mail_server.mailbox_id, visit.who)
+    return visit.go("/admin/mail-server", said="resumed")
+
+
+async def disconnect(visit: Visit) -> Response:
+    """Forget the sign-in; typed, because waiting mail then waits until somebody sets the mail server up again."""
+    if visit.form.text("confirmation").casefold() != DISCONNECT_WORD:
+        return visit.go("/admin/mail-server", trouble="disconnect")
+    mail_server = await visit.rooms.store.mail_servers.default()
+    await visit.rooms.store.mailboxes.disconnect(mail_server.mailbox_id, visit.who)
+    return visit.go("/admin/mail-server", said="disconnected")
+
+
+async def _draft_from_live(visit: Visit) -> None:
+    mail_servers = visit.rooms.store.mail_servers
+    await mail_servers.keep_draft(await mail_servers.draft_from_live())

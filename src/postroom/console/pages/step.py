@@ -1,0 +1,37 @@
+"""What the steps of the Mail Server page share: the draft, and the frame around it."""
+
+from starlette.responses import Response
+
+from postroom.console.drafts import steps_of
+from postroom.console.forms import Troubles
+from postroom.console.visit import Visit
+from postroom.store.records import MailServerDraft
+
+
+async def load_draft(visit: Visit) -> MailServerDraft:
+    """The draft, a fresh one before anything was kept; what is set up already is edited by the Edit button only."""
+    return await visit.rooms.store.mail_servers.load_draft() or MailServerDraft()
+
+
+async def step_page(
+    visit: Visit, name: str, draft: MailServerDraft, troubles: Troubles | None = None, **values: object
+) -> Response:
+    """The template `step_<name>.html` inside the stepper."""
+    return await visit.page(
+        f"step_{name.replace('-', '_')}.html",
+        status=422 if troubles else 200,
+        step=name,
+        steps=steps_of(draft),
+        draft=draft,
+        troubles=troubles or {},
+        redirect_url=visit.rooms.redirect_url,
+        **values,
+    )
+
+
+async def keep_and_go(visit: Visit, draft: MailServerDraft, after: str) -> Response:
+    """Keep the draft, then show the step that comes after `after`."""
+    await visit.rooms.store.mail_servers.keep_draft(draft)
+    names = [step.name for step in steps_of(draft)]
+    following = names[names.index(after) + 1]
+    return visit.go(f"/admin/mail-server/{following}")

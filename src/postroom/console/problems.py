@@ -1,0 +1,132 @@
+"""What is wrong now: the list behind the pill in the header, each problem with its cause, effect and way out."""
+
+from dataclasses import dataclass
+
+from postroom.console.language import _, ngettext
+from postroom.console.rooms import ConsoleRooms
+from postroom.console.times import days_until
+from postroom.message import MailboxState
+from postroom.outcome import Failure, StopCause
+from postroom.remedies import Remedy, fill, remedy
+from postroom.store.records import Authentication, Mailbox, MailServer
+
+SECRET_WARNING_DAYS = 30
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One open problem, as its card shows it."""
+
+    title: str
+    effect: str
+    """What it does to mail, in one sentence."""
+    is_stopping: bool
+    """Nothing leaves until it is solved."""
+    since_us: int | None = None
+    until_us: int | None = None
+    failure: Failure | None = None
+    remedy: Remedy | None = None
+    fix_url: str = "/admin/mail-server"
+    fix_label: str = ""
+
+
+def real_values(mail_server: MailServer, mailbox: Mailbox, tenant: str = "", client_id: str = "") -> dict[str, str]:
+    """What stands in a remedy in place of `{username}` and the like."""
+    return {
+        "username": mailbox.username,
+        "mailbox": mailbox.address or mailbox.username,
+        "sender": mail_server.sender,
+        "host": mail_server.host,
+        "port": str(mail_server.port),
+        "email_type": mail_server.email_type.value.upper(),
+        "ehlo_name": mail_server.ehlo_name,
+        "recipient": mail_server.test_address,
+        "tenant": tenant,
+        "client_id": client_id,
+    }
+
+
+async def find_problems(rooms: ConsoleRooms) -> list[Problem]:
+    """Every open problem, the worst first."""
+    mail_server = await rooms.store.mail_servers.default()
+    mailbox = await rooms.store.mailboxes.find(mail_server.mailbox_id)
+    if not mail_server.is_set_up or mailbox.state is MailboxState.DISCONNECTED:
+        return [_not_set_up(mail_server)]
+    tenant = client_id = ""
+    problems = []
+    if mailbox.authentication is Authentication.OAUTH:
+        grant = await rooms.store.mailboxes.open_grant(mailbox.mailbox_id)
+        tenant, client_id = grant.tenant, grant.client_id
+        if grant.secret_ends_on is not None:
+            problems += secret_problems(days_until(grant.secret_ends_on, rooms.clock.now_us()))
+    values = real_values(mail_server, mailbox, tenant, client_id) | {"redirect_url": rooms.redirect_url}
+    problems += mailbox_problems(mailbox, values)
+    return sorted(problems, key=lambda problem: not problem.is_stopping)
+
+
+def mailbox_problems(mailbox: Mailbox, values: dict[str, str]) -> list[Problem]:
+    """What the mailbox's own state says. Pure."""
+    if mailbox.state is MailboxState.STOPPED:
+        return [_stopped(mailbox, values)]
+    if mailbox.state is MailboxState.SLOWED:
+        return [_slowed(mailbox)]
+    return []
+
+
+def _not_set_up(mail_server: MailServer) -> Problem:
+    title = _("The mailbox is disconnected") if mail_server.is_set_up else _("No mail server is set up yet")
+    return Problem(
+        title=title,
+        effect=_("Mail is taken in and kept, and leaves as soon as the mail server is set up."),
+        is_stopping=True,
+        fix_label=_("Set up the mail server"),
+    )
+
+
+def _stopped(mailbox: Mailbox, values: dict[str, str]) -> Problem:
+    failure = mailbox.failure
+    filled = fill(remedy(failure.remedy_id), values) if failure else None
+    needs_sign_in = mailbox.cause is StopCause.SIGN_IN
+    return Problem(
+        title=filled.title if filled else _("Sending is stopped: %(cause)s", cause=mailbox.cause or ""),
+        effect=_(
+            "No mail leaves through %(username)s. It waits here, and leaves by itself afterwards.",
+            username=mailbox.username,
+        ),
+        is_stopping=True,
+        since_us=mailbox.since_us or None,
+        until_us=mailbox.until_us,
+        failure=failure,
+        remedy=filled,
+        fix_url="/admin/mail-server?fix=sign-in" if needs_sign_in else "/admin/mail-server",
+        fix_label=_("Sign in again") if needs_sign_in else _("Open the mail server's settings"),
+    )
+
+
+def _slowed(mailbox: Mailbox) -> Problem:
+    return Problem(
+        title=_("The mail server asked us to slow down"),
+        effect=_("Mail through %(username)s leaves more slowly for a while.", username=mailbox.username),
+        is_stopping=False,
+        since_us=mailbox.since_us or None,
+        until_us=mailbox.until_us,
+        failure=mailbox.failure,
+    )
+
+
+def secret_problems(days: int) -> list[Problem]:
+    """The client secret's end, told while there is time."""
+    if days > SECRET_WARNING_DAYS:
+        return []
+    if days < 0:
+        title = _("The date on which the client secret expires has passed")
+    else:
+        title = ngettext("The client secret expires in %(num)s day", "The client secret expires in %(num)s days", days)
+    return [
+        Problem(
+            title=title,
+            effect=_("When it has expired, no mail leaves until a new secret is entered."),
+            is_stopping=False,
+            fix_label=_("Enter a new secret"),
+        )
+    ]

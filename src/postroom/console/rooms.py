@@ -1,0 +1,66 @@
+"""What the console is given by whoever builds the server."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from postroom.accept.submission import Intake
+from postroom.checks.finding import Finding
+from postroom.clock import Clock
+from postroom.network import Network
+from postroom.settings import Settings
+from postroom.store.records import MailServerDraft
+
+if TYPE_CHECKING:
+    from postroom.store import Store
+
+
+class SignInDesk(Protocol):
+    """Sign in to Microsoft as the mailbox: `postroom.identity.sign_in.SignIns`."""
+
+    def start(self, draft: MailServerDraft, session_id: str, redirect_url: str, select_account: bool = False) -> str:
+        """The authorize address to send the browser to; with `select_account` Microsoft asks which account."""
+        ...
+
+    async def complete(self, session_id: str, params: Mapping[str, str]) -> MailServerDraft:
+        """The draft with user, refresh token and scopes; SignInRefused when nothing may be saved."""
+        ...
+
+
+class SubmissionAddress(NamedTuple):
+    """Where apps hand in their mail, as their settings name it."""
+
+    host: str
+    port: int
+    host_name: str
+
+
+@dataclass(frozen=True)
+class ConsoleRooms:
+    """Every object that the pages need."""
+
+    store: "Store"
+    clock: Clock
+    settings: Settings
+    network: Network
+    intake: Intake
+    sign_ins: SignInDesk
+    verify: Callable[[MailServerDraft], AsyncIterator[Finding]]
+    """Runs the checks of a draft on the real path, finding by finding."""
+    public_url: str
+    """How people reach the console, without a slash at the end."""
+    pages_url: str | None
+    """The simulator's pages, in a rehearsal."""
+    submission_address: SubmissionAddress
+    shutdown: asyncio.Event
+    """Set when the server stops: open event streams end at once."""
+
+    @property
+    def redirect_url(self) -> str:
+        """Where Microsoft sends the browser back to; registered in Entra byte for byte."""
+        return f"{self.public_url}/oauth/callback"
+
+    @property
+    def is_secure(self) -> bool:
+        return self.public_url.startswith("https:")

@@ -1,0 +1,124 @@
+"""The checks of a draft, run in the background and watched by any number of pages."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from postroom.checks.finding import Finding, FindingState
+from postroom.clock import Clock
+from postroom.console.drafts import is_same_settings
+from postroom.store.records import MailServerDraft
+
+if TYPE_CHECKING:
+    from postroom.store import Store
+
+LONGEST_SECONDS = 60
+
+Verify = Callable[[MailServerDraft], AsyncIterator[Finding]]
+
+
+@dataclass
+class Verification:
+    """One run: its findings so far, and whether more will come."""
+
+    draft: MailServerDraft
+    started_at_us: int
+    findings: list[Finding] = field(default_factory=list)
+    is_running: bool = True
+    trouble: str = ""
+    """Why the run broke off, when it did."""
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def has_passed(self) -> bool:
+        return not self.is_running and not self.trouble and bool(self.findings) and not self.has_failed
+
+    @property
+    def has_failed(self) -> bool:
+        return any(finding.state is FindingState.FAIL for finding in self.findings)
+
+    def add(self, finding: Finding) -> None:
+        self.findings.append(finding)
+        self._tell()
+
+    def end(self, trouble: str = "") -> None:
+        self.is_running = False
+        self.trouble = trouble
+        self._tell()
+
+    async def wait_for_change(self) -> None:
+        await self._changed.wait()
+
+    def _tell(self) -> None:
+        """Every watcher waits on the event of its time; the next change has another."""
+        told, self._changed = self._changed, asyncio.Event()
+        told.set()
+
+
+class Verifications:
+    """The latest run, owned here: bounded in time, one at a time, cancelled when the console closes."""
+
+    def __init__(self, store: "Store", clock: Clock, verify: Verify, shutdown: asyncio.Event) -> None:
+        self._store = store
+        self._clock = clock
+        self._verify = verify
+        self._shutdown = shutdown
+        self._task: asyncio.Task[None] | None = None
+        self.latest: Verification | None = None
+
+    def of(self, draft: MailServerDraft) -> Verification | None:
+        """The latest run, if it checked these very settings."""
+        latest = self.latest
+        return latest if latest is not None and is_same_settings(latest.draft, draft) else None
+
+    async def start(self, draft: MailServerDraft) -> Verification:
+        """Check `draft`; a run that is still going for the same settings is joined, another one is ended first."""
+        running = self.of(draft)
+        if running is not None and running.is_running:
+            return running
+        await self.close()
+        self.latest = Verification(draft, self._clock.now_us())
+        self._task = asyncio.create_task(self._run_until_shutdown(self.latest))
+        return self.latest
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+    async def _run_until_shutdown(self, verification: Verification) -> None:
+        parts = [asyncio.create_task(self._run(verification)), asyncio.create_task(self._shutdown.wait())]
+        try:
+            await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for part in parts:
+                part.cancel()
+            await asyncio.gather(*parts, return_exceptions=True)
+
+    async def _run(self, verification: Verification) -> None:
+        trouble = "The checks were stopped."
+        try:
+            async with asyncio.timeout(LONGEST_SECONDS):
+                async for finding in self._verify(verification.draft):
+                    verification.add(finding)
+            if not verification.has_failed:
+                await self._note_passed(verification)
+            trouble = ""
+        except TimeoutError:
+            trouble = f"The checks took longer than {LONGEST_SECONDS} seconds and were stopped."
+        except Exception as error:  # a page must say so; the log has the rest
+            trouble = f"The checks broke off: {error or type(error).__name__}"
+        finally:
+            verification.end(trouble)
+
+    async def _note_passed(self, verification: Verification) -> None:
+        """The draft as it is now: the run itself may have kept a newer refresh token in it."""
+        draft = await self._store.mail_servers.load_draft()
+        if draft is not None and is_same_settings(draft, verification.draft):
+            await self._store.mail_servers.keep_draft(replace(draft, verified_at_us=self._clock.now_us()))
