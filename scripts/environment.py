@@ -51,14 +51,14 @@ def pip_setting(name: str) -> str | None:
     if value := os.environ.get("PIP_" + name.upper().replace("-", "_")):
         return value
     home = Path.home()
-    files = [
+    files: list[str | Path] = [
         os.environ.get("PIP_CONFIG_FILE", ""),
         home / ".config/pip/pip.conf",
         home / ".pip/pip.conf",
         "/etc/pip.conf",
         "/etc/xdg/pip/pip.conf",
     ]
-    for file in filter(None, files):
+    for file in (file for file in files if file):
         settings = configparser.RawConfigParser()
         try:
             settings.read(file)
