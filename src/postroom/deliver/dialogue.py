@@ -1,0 +1,72 @@
+"""What was said in a conversation, for the timeline: bounded, timed, and without secrets."""
+
+import re
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from postroom.store.records import DialogueLine
+
+HIDDEN = "(hidden)"
+MAX_LETTERS = 500
+FIRST_LINES = 150
+"""A conversation of many recipients is long; its beginning and its end tell what happened."""
+LAST_LINES = 50
+
+# Long enough that ordinary words are none, short enough that no useful piece of a token passes.
+_TOKEN_LIKE = re.compile(r"[A-Za-z0-9+/=_\-.~]{12,}")
+
+
+class Dialogue:
+    """Records lines with their distance in milliseconds from the first."""
+
+    def __init__(self, now_seconds: Callable[[], float]) -> None:
+        self._now_seconds = now_seconds
+        self._secrets: tuple[str, ...] = ()
+        self.begin()
+
+    def begin(self) -> None:
+        """Start anew: the conversation goes on, another message is talked about."""
+        self._started = self._now_seconds()
+        self._first: list[DialogueLine] = []
+        self._last: deque[DialogueLine] = deque(maxlen=LAST_LINES)
+        self._left_out = 0
+
+    def hide(self, secrets: Iterable[str]) -> None:
+        """From now on these never appear, neither whole nor in pieces of some length; empty forgets them."""
+        self._secrets = tuple(secret for secret in secrets if secret)
+
+    def redact(self, text: str) -> str:
+        """The text without the secrets that are being hidden."""
+        if not self._secrets:
+            return text
+        for secret in self._secrets:
+            text = text.replace(secret, HIDDEN)
+        return _TOKEN_LIKE.sub(self._hide_piece, text)
+
+    def we_say(self, text: str) -> None:
+        self._add("C", text)
+
+    def they_say(self, text: str) -> None:
+        self._add("S", text)
+
+    def remark(self, text: str) -> None:
+        self._add("-", text)
+
+    @property
+    def lines(self) -> tuple[DialogueLine, ...]:
+        if not self._left_out:
+            return (*self._first, *self._last)
+        gap = DialogueLine(self._last[0].offset_ms, "-", f"{self._left_out} lines left out")
+        return (*self._first, gap, *self._last)
+
+    def _add(self, who: str, text: str) -> None:
+        offset_ms = round((self._now_seconds() - self._started) * 1000)
+        line = DialogueLine(offset_ms, who, self.redact(text)[:MAX_LETTERS])
+        if len(self._first) < FIRST_LINES:
+            self._first.append(line)
+            return
+        self._left_out += len(self._last) == LAST_LINES
+        self._last.append(line)
+
+    def _hide_piece(self, piece: re.Match[str]) -> str:
+        return HIDDEN if any(piece[0] in secret for secret in self._secrets) else piece[0]
