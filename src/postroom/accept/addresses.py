@@ -1,0 +1,91 @@
+"""Addresses in a From or Sender field, read by bytes with bounded work (RFC 5322 3.4, groups as in RFC 6854).
+
+Old programs' names are tolerated (an `@` or a comma without quotes), because an address counts only where it stands in
+angle brackets or alone. What two readers could read as two different addresses is refused.
+"""
+
+import re
+from collections.abc import Iterator
+
+VALUE_LIMIT_BYTES = 16_384
+
+_MARK = re.compile(r'\s+|"(?:\\.|[^"\\])*"|[()<>,:;]|\\.|[^\s"()<>,:;\\]+', re.DOTALL)
+_IN_COMMENT = re.compile(r"[()]|\\.|[^()\\]+", re.DOTALL)  # a quotation mark means nothing there
+
+
+class AddressFieldError(ValueError):
+    """The field cannot be read with certainty; the text is half a sentence."""
+
+
+def read_addresses(value: bytes) -> tuple[str, ...]:
+    """Every address of an unfolded field, in its order; none when only names stand there."""
+    if len(value) > VALUE_LIMIT_BYTES:
+        raise AddressFieldError(f"it is longer than {VALUE_LIMIT_BYTES} bytes")
+    addresses: list[str] = []
+    for words, bracketed in _entries(_marks(value.decode(errors="surrogateescape"))):
+        address = bracketed if bracketed is not None else _bare_address(words)
+        if address:
+            addresses.append(address)
+    return tuple(addresses)
+
+
+def _marks(text: str) -> Iterator[str]:
+    """Words, quoted strings and marks; comments are left out, white space is one blank."""
+    depth = position = 0
+    while position < len(text):
+        found = (_IN_COMMENT if depth else _MARK).match(text, position)
+        if found is None:
+            raise AddressFieldError("it ends inside a quotation")
+        mark, position = found[0], found.end()
+        depth += (mark == "(") - (mark == ")")
+        if depth < 0:
+            raise AddressFieldError("a bracket is closed that was not opened")
+        if depth == 0 and mark != ")":
+            yield " " if mark.isspace() else mark
+    if depth:
+        raise AddressFieldError("a comment is not closed")
+
+
+def _entries(marks: Iterator[str]) -> Iterator[tuple[list[str], str | None]]:
+    """What stands between commas: its words, and the inside of its angle brackets."""
+    words: list[str] = []
+    bracketed: str | None = None
+    for mark in marks:
+        if mark == "<":
+            if bracketed is not None:
+                raise AddressFieldError("two addresses in angle brackets stand without a comma between them")
+            bracketed = _read_bracketed(marks)
+        elif mark in ",;":
+            yield words, bracketed
+            words, bracketed = [], None
+        elif mark == ":":
+            words = []  # they were the name of a group
+        elif bracketed is not None and mark != " ":
+            raise AddressFieldError("something stands after the angle brackets")
+        else:
+            words.append(mark)
+    yield words, bracketed
+
+
+def _read_bracketed(marks: Iterator[str]) -> str:
+    inside: list[str] = []
+    for mark in marks:
+        if mark == ">":
+            return "".join(inside).strip()
+        if mark == "<":
+            raise AddressFieldError("angle brackets stand inside angle brackets")
+        if mark == ":":
+            inside = []  # a source route (RFC 5322 4.4) is ignored
+        else:
+            inside.append(mark)
+    raise AddressFieldError("an angle bracket is not closed")
+
+
+def _bare_address(words: list[str]) -> str | None:
+    """`name@example.com` without brackets; None for words that are a name only."""
+    text = "".join(words).strip()
+    if "@" not in text:
+        return None
+    if " " in re.sub(r'"(?:\\.|[^"\\])*"', "", text):
+        raise AddressFieldError("an address stands beside other words without angle brackets")
+    return text

@@ -1,0 +1,107 @@
+"""Why we do not take a message, sender or recipient: each refusal made once, for SMTP, HTTP and people alike."""
+
+from postroom.errors import Refusal, RefusalReply
+
+
+def _refuse(
+    smtp_code: int, enhanced: str, code: str, http_status: int, text: str, remedy_id: str = "", field: str | None = None
+) -> Refusal:
+    return Refusal(RefusalReply(smtp_code, enhanced, text, code, http_status, remedy_id or code, field))
+
+
+def sender_not_allowed(app_name: str, senders: tuple[str, ...], address: str, place: str) -> Refusal:
+    """`place` is where the address stood: "the envelope", "From"."""
+    shown = ", ".join(senders[:3]) + (" and others" if len(senders) > 3 else "")
+    text = (
+        f'"{app_name}" may send as {shown} only, not as {address[:254]} (in {place}). '
+        f"Change it under Apps & devices > {app_name} > Senders"
+    )
+    return _refuse(550, "5.7.1", "sender_not_allowed", 403, text, field="from")
+
+
+def sender_not_an_address(why: str, senders: tuple[str, ...]) -> Refusal:
+    shown = f" This app may send as {senders[0]}" if senders else ""
+    return _refuse(501, "5.1.7", "invalid_sender", 422, f"The sender cannot be used: {why}.{shown}", field="from")
+
+
+def recipient_not_an_address(why: str) -> Refusal:
+    return _refuse(501, "5.1.3", "invalid_recipient", 422, f"The recipient cannot be used: {why}", field="to")
+
+
+def smtputf8_missing(address: str) -> Refusal:
+    """RFC 6531 3.5."""
+    text = f"{address[:254]} has letters beyond ASCII; send it with the SMTPUTF8 parameter of MAIL FROM"
+    return _refuse(553, "5.6.7", "smtputf8_needed", 422, text)
+
+
+def too_many_recipients(limit: int) -> Refusal:
+    text = f"A message may have {limit} recipients; send the others in another message"
+    return _refuse(452, "4.5.3", "too_many_recipients", 422, text, field="to")
+
+
+def no_recipients() -> Refusal:
+    return _refuse(554, "5.5.1", "recipient_missing", 422, "The message has no recipient that was accepted", field="to")
+
+
+def message_too_large(limit_bytes: int, size_bytes: int | None = None) -> Refusal:
+    """`size_bytes` is what the client announced; unknown while a body streams."""
+    size = f"{readable_size(size_bytes)} is" if size_bytes is not None else "The message is"
+    text = f"{size} over the limit of {readable_size(limit_bytes)} for one message"
+    return _refuse(552, "5.3.4", "message_too_large", 413, text)
+
+
+def readable_size(size_bytes: int) -> str:
+    """As a person reads it: 25.4 MB, 800 KB."""
+    unit, name = (1_048_576, "MB") if size_bytes >= 1_048_576 else (1024, "KB")
+    return f"{size_bytes / unit:.1f}".removesuffix(".0") + f" {name}"
+
+
+def storage_full() -> Refusal:
+    text = "The store of waiting mail is full; tell the administrator, and send again later"
+    return _refuse(452, "4.3.1", "storage_full", 507, text)
+
+
+def storage_unavailable() -> Refusal:
+    text = "The message could not be stored now; send it again later"
+    return _refuse(451, "4.3.0", "storage_unavailable", 503, text)
+
+
+def mail_server_not_set_up(app_name: str) -> Refusal:
+    """Temporary: what is sent again after the set-up is taken."""
+    text = (
+        f'"{app_name}" has no sender yet: set up the mail server under Admin > Server Settings > Mail Server, '
+        "then send again"
+    )
+    return _refuse(451, "4.3.5", "mail_server_not_set_up", 503, text, "not_set_up")
+
+
+def app_switched_off(app_name: str) -> Refusal:
+    text = f'"{app_name}" is switched off; switch it on under Apps & devices'
+    return _refuse(550, "5.7.1", "app_switched_off", 403, text)
+
+
+def mail_loop(why: str) -> Refusal:
+    """RFC 5321 6.3."""
+    return _refuse(554, "5.4.6", "mail_loop", 422, f"The message goes round in circles: {why}")
+
+
+def line_not_allowed(kind: str, line: int) -> Refusal:
+    """`kind` is LineError's."""
+    reasons = {
+        "bare_cr": "ends or contains a CR without LF",
+        "bare_lf": "ends with LF alone",
+        "nul": "contains the character NUL",
+        "long_line": "is longer than 998 bytes",
+    }
+    text = f"Line {line} of the message {reasons[kind]}; lines end with CR LF, hold no NUL and have at most 998 bytes"
+    return _refuse(550, "5.6.0", "invalid_line", 422, text)
+
+
+def head_not_readable(why: str) -> Refusal:
+    return _refuse(550, "5.6.0", "invalid_header", 422, f"The message's header cannot be read: {why}")
+
+
+def from_missing() -> Refusal:
+    """RFC 5322 3.6: From and Date are the two fields that each message has."""
+    text = "The message has no From field with an address; add one, such as From: name@example.com"
+    return _refuse(550, "5.6.0", "from_missing", 422, text, field="from")

@@ -1,0 +1,279 @@
+"""One SMTP connection as bytes: lines and chunks in, replies out, TLS, time limits and backpressure.
+
+What the bytes mean is the conversation's affair (`smtp_conversation`), which runs in one task and reads from here.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from typing import cast
+
+from postroom.accept.profiles import ListenerLimits
+from postroom.wire.answers import format_answer
+from postroom.wire.commands import AUTH_LIMIT_BYTES, COMMAND_LIMIT_BYTES, CommandError
+
+HIGH_WATER_BYTES = 128 * 1024
+"""More than this waits in the kernel, and so at the client."""
+_REPLIES_HELD_BYTES = 16 * 1024
+_TLS_GOODBYE_SECONDS = 2  # for the client's close_notify: SMTP's own goodbye has been said before
+_SKIPPED_LIMIT_BYTES = 1024 * 1024
+
+
+class ConversationEnded(Exception):
+    """Nothing more will be read; `goodbye` is the last reply, if the client should get one."""
+
+    def __init__(self, reason: str, goodbye: bytes = b"") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.goodbye = goodbye
+
+
+class SmtpSession(asyncio.Protocol):
+    """The transport's end of a connection."""
+
+    def __init__(self, limits: ListenerLimits, on_made: Callable[["SmtpSession"], None]) -> None:
+        self._limits = limits
+        self._on_made = on_made
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._buffer = bytearray()
+        self._replies: list[bytes] = []
+        self._replies_bytes = 0
+        self._waiter: asyncio.Future[None] | None = None
+        self._drained: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._deadline: float | None = None
+        self._is_reading_paused = False
+        self._waits_for_command = False
+        self._has_eof = False
+        self._end: ConversationEnded | None = None
+        self._is_stopping = False
+        self.gone: asyncio.Future[None] = self._loop.create_future()
+        self.tls_version: str | None = None
+        self.peer_address: str | None = None
+
+    # ---- what the event loop calls ----
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        peer = transport.get_extra_info("peername")
+        self.peer_address = str(peer[0]) if isinstance(peer, tuple) else None
+        self._on_made(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        if len(self._buffer) > HIGH_WATER_BYTES and not self._is_reading_paused and self._transport is not None:
+            self._is_reading_paused = True
+            self._transport.pause_reading()
+        self._wake()
+
+    def eof_received(self) -> bool:
+        """A client that said all it had to say still gets its replies (TLS cannot be half closed)."""
+        self._has_eof = True
+        self._wake()
+        return self.tls_version is None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.gone.done():
+            self.gone.set_result(None)
+        self._transport = None
+        self._end_with(ConversationEnded("the client hung up"))
+        self.resume_writing()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def pause_writing(self) -> None:
+        self._drained = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+        self._drained = None
+
+    # ---- what the conversation calls ----
+
+    async def read_line(self, *, is_command: bool = True) -> bytes:
+        """The next line without its CR LF; with a bare LF still at its end, for the parser to refuse.
+
+        CommandError when it is too long, after it has been read to its end. ConversationEnded when none will come.
+        """
+        self._waits_for_command = True
+        try:
+            while True:
+                if self._is_stopping:
+                    raise _shutting_down()
+                limit = (
+                    AUTH_LIMIT_BYTES if not is_command or self._buffer[:4].upper() == b"AUTH" else COMMAND_LIMIT_BYTES
+                )
+                end = self._buffer.find(b"\n", 0, limit)
+                if end >= 0:
+                    return self._take_line(end + 1)
+                if len(self._buffer) >= limit:
+                    await self._skip_line()
+                    raise CommandError(500, "5.5.2" if is_command else "5.5.6", f"The line has more than {limit} bytes")
+                await self._wait_for_bytes()
+        finally:
+            self._waits_for_command = False
+
+    async def read_chunk(self) -> bytes:
+        """Whatever has come of a message, at least one byte."""
+        while not self._buffer:
+            await self._wait_for_bytes()
+        chunk = bytes(self._buffer)
+        self._buffer.clear()
+        return chunk
+
+    def give_back(self, rest: bytes) -> None:
+        """What was read beyond the end of a message."""
+        self._buffer[:0] = rest
+
+    def say(self, reply: bytes) -> None:
+        """Replies leave together: when nothing more is there to be read (RFC 2920)."""
+        self._replies.append(reply)
+        self._replies_bytes += len(reply)
+        if self._replies_bytes > _REPLIES_HELD_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._replies and self._transport is not None and not self._transport.is_closing():
+            self._transport.write(b"".join(self._replies))
+        self._replies.clear()
+        self._replies_bytes = 0
+
+    async def start_tls(self, context: ssl.SSLContext, ready: bytes) -> None:
+        """Say `ready` and take the connection to TLS. What was sent in clear behind STARTTLS ends it.
+
+        The first decrypted bytes may come before the upgrade returns; they are kept.
+        """
+        if self._buffer:
+            # CVE-2011-0411: commands put in by a third party would be obeyed as if they had come under TLS.
+            raise ConversationEnded(
+                "bytes followed STARTTLS in clear",
+                format_answer(554, "5.5.1", "Nothing may follow STARTTLS before TLS is up; goodbye"),
+            )
+        self.say(ready)
+        self.flush()
+        if self._transport is None:
+            raise ConversationEnded("the client hung up")
+        try:
+            upgraded = await self._loop.start_tls(
+                self._transport,
+                self,
+                context,
+                server_side=True,
+                ssl_handshake_timeout=self._limits.handshake_timeout_seconds,
+                ssl_shutdown_timeout=_TLS_GOODBYE_SECONDS,
+            )
+        except BaseException as trouble:
+            self.connection_lost(None)  # the loop does not say so when a handshake fails
+            if isinstance(trouble, OSError):
+                raise ConversationEnded(f"TLS failed: {trouble}") from None
+            raise
+        if upgraded is None:
+            self.connection_lost(None)
+            raise ConversationEnded("the client hung up during the TLS handshake")
+        self._transport = upgraded
+        tls = upgraded.get_extra_info("ssl_object")
+        self.tls_version = tls.version() if tls is not None else None
+
+    async def pause(self, seconds: float) -> None:
+        """Let the client wait; ends early when it hangs up."""
+        self.flush()
+        await asyncio.wait([self.gone], timeout=seconds)
+
+    def close(self, goodbye: bytes = b"") -> None:
+        """Say the last word and hang up; cut off when the client does not take it in time."""
+        if goodbye:
+            self.say(goodbye)
+        self.flush()
+        if self._transport is None:
+            return
+        self._transport.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(self._limits.linger_seconds, self.abort)
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def begin_stop(self) -> None:
+        """Hang up at the next command; a message that is on its way may finish."""
+        self._is_stopping = True
+        if self._waits_for_command:
+            self._end_with(_shutting_down())
+
+    # ---- waiting ----
+
+    def _take_line(self, length: int) -> bytes:
+        line = bytes(self._buffer[:length])
+        del self._buffer[:length]
+        return line[:-2] if line.endswith(b"\r\n") else line
+
+    async def _skip_line(self) -> None:
+        skipped = 0
+        while (end := self._buffer.find(b"\n")) < 0:
+            skipped += len(self._buffer)
+            if skipped > _SKIPPED_LIMIT_BYTES:
+                raise ConversationEnded(
+                    "a line without end", format_answer(421, "4.7.0", "The line has no end; goodbye")
+                )
+            self._buffer.clear()
+            await self._wait_for_bytes()
+        del self._buffer[: end + 1]
+
+    async def _wait_for_bytes(self) -> None:
+        self.flush()
+        self._deadline = self._loop.time() + self._limits.idle_timeout_seconds
+        self._watch_deadline()
+        try:
+            if self._drained is not None:
+                await self._drained
+            if self._end is not None:
+                raise self._end
+            if self._has_eof:
+                raise ConversationEnded("the client hung up")
+            self._resume_reading()
+            self._waiter = self._loop.create_future()
+            await self._waiter
+        finally:
+            self._waiter = None
+            self._deadline = None
+
+    def _resume_reading(self) -> None:
+        if self._is_reading_paused and self._transport is not None:
+            self._is_reading_paused = False
+            self._transport.resume_reading()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _end_with(self, end: ConversationEnded) -> None:
+        self._end = self._end or end
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(self._end)
+
+    def _watch_deadline(self) -> None:
+        """One timer for all waits: it looks again when it fires too early."""
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._limits.idle_timeout_seconds, self._look_at_deadline)
+
+    def _look_at_deadline(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        if self._deadline is None:
+            return
+        if now < self._deadline:
+            self._timer = self._loop.call_at(self._deadline, self._look_at_deadline)
+            return
+        seconds = self._limits.idle_timeout_seconds
+        goodbye = format_answer(421, "4.4.2", f"Nothing came for {seconds:.0f} seconds; goodbye")
+        self._end_with(ConversationEnded("the client was silent for too long", goodbye))
+        self.resume_writing()
+
+
+def _shutting_down() -> ConversationEnded:
+    return ConversationEnded(
+        "we are shutting down", format_answer(421, "4.3.2", "Postroom is shutting down; send again in a minute")
+    )

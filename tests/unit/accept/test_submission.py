@@ -1,0 +1,252 @@
+"""The one door in: what each step refuses, and what is kept."""
+
+import msgspec
+import pytest
+
+from postroom.accept.head import HEAD_LIMIT_BYTES
+from postroom.accept.policy import RECIPIENT_LIMIT
+from postroom.accept.submission import Intake, Submission
+from postroom.clock import ManualClock
+from postroom.errors import Refusal, StoreFullError, StoreUnavailableError
+from postroom.message import Reception
+from tests.unit.accept.fake_store import SCANNER, FakeStore
+
+pytestmark = pytest.mark.anyio
+
+LIMIT = 1024 * 1024
+RECEPTION = Reception(way="smtp", peer_address="192.0.2.7", helo="hp")
+HEAD = (
+    b"From: Scanner <scanner@contoso.example>\r\nSubject: Scan\r\n"
+    b"Date: Mon, 21 Sep 2026 14:13:20 +0000\r\nMessage-ID: <1@hp>\r\n\r\n"
+)
+
+
+@pytest.fixture
+def store() -> FakeStore:
+    return FakeStore()
+
+
+@pytest.fixture
+def intake(store: FakeStore) -> Intake:
+    return Intake(store.as_store(), ManualClock(), "relay.example", LIMIT)
+
+
+async def begin(intake: Intake, *, needs_smtputf8: bool = False) -> Submission:
+    submission = await intake.open(SCANNER, "scanner@contoso.example", RECEPTION, needs_smtputf8=needs_smtputf8)
+    await submission.add_recipient("bob@fabrikam.example")
+    return submission
+
+
+async def test_what_was_written_is_kept_byte_for_byte_under_our_received(intake: Intake, store: FakeStore) -> None:
+    submission = await begin(intake)
+    content = HEAD + b".\r\n\r\nbinary \xff but lines\r\n"
+    await submission.write(content)
+    message_id = await submission.commit()
+    [kept] = store.outbox.kept
+    assert kept.message_id == message_id
+    assert kept.body.content is not None
+    received, rest = kept.body.content.split(b"From:", 1)
+    assert received.startswith(b"Received: from hp ([192.0.2.7])\r\n\tby relay.example")
+    assert b"From:" + rest == content
+    assert (kept.envelope_sender, kept.recipients) == ("scanner@contoso.example", ("bob@fabrikam.example",))
+    assert (kept.header_from, kept.subject, kept.internet_message_id) == ("scanner@contoso.example", "Scan", "<1@hp>")
+    assert (kept.repairs, kept.is_eight_bit, kept.needs_smtputf8) == ((), True, False)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 50])
+async def test_chunks_do_not_matter(intake: Intake, store: FakeStore, size: int) -> None:
+    content = HEAD + b"one\r\n\r\ntwo\r\n"
+    submission = await begin(intake)
+    for start in range(0, len(content), size):
+        await submission.write(content[start : start + size])
+    await submission.commit()
+    body = store.outbox.kept[0].body.content
+    assert body is not None
+    assert body.endswith(content)
+
+
+async def test_the_announced_size_is_refused_before_anything_else(intake: Intake) -> None:
+    with pytest.raises(Refusal) as caught:
+        await intake.open(SCANNER, "scanner@contoso.example", RECEPTION, size_bytes=26 * 1024 * 1024)
+    assert caught.value.reply.smtp_reply == "552 5.3.4 26 MB is over the limit of 1 MB for one message"
+    assert caught.value.reply.http_status == 413
+
+
+async def test_a_message_that_grows_too_large_is_refused(intake: Intake) -> None:
+    submission = await begin(intake)
+    await submission.write(HEAD)
+    with pytest.raises(Refusal, match="over the limit of 1 MB"):
+        for _ in range(20):
+            await submission.write(b"x" * 998 + b"\r\n" + b"y\r\n" * 20_000)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"one\r\ntwo\nthree\r\n", "Line 7 of the message ends with LF alone"),
+        (b"one\rtwo\r\n", "Line 6 of the message ends or contains a CR without LF"),
+        (b"nu\0l\r\n", "Line 6 of the message contains the character NUL"),
+        (b"x" * 999 + b"\r\n", "Line 6 of the message is longer than 998 bytes"),
+    ],
+)
+async def test_a_line_that_no_message_may_have_is_named(intake: Intake, body: bytes, reason: str) -> None:
+    submission = await begin(intake)
+    await submission.write(HEAD)
+    with pytest.raises(Refusal, match=reason) as caught:
+        await submission.write(body)
+    assert caught.value.reply.smtp_reply.startswith("550 5.6.0 ")
+
+
+async def test_a_last_cr_is_found_at_the_commit(intake: Intake) -> None:
+    submission = await begin(intake)
+    await submission.write(HEAD + b"end\r")
+    with pytest.raises(Refusal, match="CR without LF"):
+        await submission.commit()
+
+
+async def test_a_last_line_without_end_gets_one(intake: Intake, store: FakeStore) -> None:
+    submission = await begin(intake)
+    await submission.write(HEAD + b"end")
+    await submission.commit()
+    [kept] = store.outbox.kept
+    assert kept.body.content is not None
+    assert kept.body.content.endswith(b"end\r\n")
+    assert kept.repairs == ("Ended the last line, which had no CR LF.",)
+
+
+async def test_a_message_may_be_a_head_alone(intake: Intake, store: FakeStore) -> None:
+    submission = await begin(intake)
+    await submission.write(HEAD[:-2])
+    await submission.commit()
+    assert store.outbox.kept[0].subject == "Scan"
+
+
+async def test_a_message_of_nothing_has_no_from(intake: Intake) -> None:
+    submission = await begin(intake)
+    with pytest.raises(Refusal, match="no From field"):
+        await submission.commit()
+
+
+async def test_a_forged_from_is_refused_and_nothing_is_kept(intake: Intake, store: FakeStore) -> None:
+    submission = await begin(intake)
+    with pytest.raises(Refusal, match=r"not as boss@contoso.example \(in From\)"):
+        await submission.write(HEAD.replace(b"scanner@", b"boss@"))
+    await submission.abandon()
+    assert store.outbox.kept == []
+    assert store.bodies.writers[0].is_discarded
+
+
+async def test_a_head_without_end_is_refused(intake: Intake) -> None:
+    submission = await begin(intake)
+    field = b"X-Filler: " + b"x" * 900 + b"\r\n"
+    with pytest.raises(Refusal, match="larger than 256 KiB"):
+        for _ in range(HEAD_LIMIT_BYTES // len(field) + 1):
+            await submission.write(field)
+
+
+async def test_a_broken_header_is_refused_with_its_line(intake: Intake) -> None:
+    submission = await begin(intake)
+    with pytest.raises(Refusal, match="header cannot be read: line 2 is no field"):
+        await submission.write(b"From: scanner@contoso.example\r\nHello\r\n\r\n")
+
+
+async def test_too_many_recipients_are_a_temporary_matter(intake: Intake) -> None:
+    submission = await begin(intake)
+    for number in range(RECIPIENT_LIMIT - 1):
+        await submission.add_recipient(f"r{number}@fabrikam.example")
+    await submission.add_recipient("bob@fabrikam.example")  # again: one recipient
+    with pytest.raises(Refusal) as caught:
+        await submission.add_recipient("one.more@fabrikam.example")
+    assert caught.value.reply.smtp_reply.startswith(f"452 4.5.3 A message may have {RECIPIENT_LIMIT} recipients")
+
+
+async def test_no_recipients_no_message(intake: Intake) -> None:
+    submission = await intake.open(SCANNER, "scanner@contoso.example", RECEPTION)
+    await submission.write(HEAD)
+    with pytest.raises(Refusal, match="no recipient that was accepted"):
+        await submission.commit()
+
+
+async def test_letters_beyond_ascii_in_an_address_need_smtputf8(intake: Intake, store: FakeStore) -> None:
+    submission = await begin(intake)
+    with pytest.raises(Refusal, match="SMTPUTF8 parameter") as caught:
+        await submission.add_recipient("jürgen@fabrikam.example")
+    assert caught.value.reply.smtp_reply.startswith("553 5.6.7 ")
+    submission = await begin(intake, needs_smtputf8=True)
+    await submission.add_recipient("jürgen@fabrikam.example")
+    await submission.write(HEAD)
+    await submission.commit()
+    assert store.outbox.kept[0].needs_smtputf8
+
+
+@pytest.mark.parametrize(
+    ("subject", "announces", "needs"), [("Grüße", True, True), ("Grüße", False, False), ("Scan", True, False)]
+)
+async def test_smtputf8_is_needed_when_it_was_announced_and_is_used(
+    intake: Intake, store: FakeStore, subject: str, announces: bool, needs: bool
+) -> None:
+    submission = await begin(intake, needs_smtputf8=announces)
+    await submission.write(HEAD.replace(b"Scan\r\n", subject.encode() + b"\r\n"))
+    await submission.commit()
+    [kept] = store.outbox.kept
+    assert (kept.needs_smtputf8, kept.subject) == (needs, subject)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "reply"),
+    [
+        (StoreFullError("disk full"), "452 4.3.1 The store of waiting mail is full"),
+        (StoreUnavailableError("sync failed"), "451 4.3.0 The message could not be stored now"),
+    ],
+)
+async def test_trouble_with_the_store_is_temporary_and_keeps_nothing(
+    intake: Intake, store: FakeStore, trouble: Exception, reply: str
+) -> None:
+    store.outbox.trouble = trouble
+    submission = await begin(intake)
+    await submission.write(HEAD)
+    with pytest.raises(Refusal) as caught:
+        await submission.commit()
+    assert caught.value.reply.smtp_reply.startswith(reply)
+    await submission.abandon()
+    assert store.bodies.writers[0].is_discarded
+
+
+async def test_a_disk_that_fills_while_the_body_streams_is_a_temporary_matter(intake: Intake, store: FakeStore) -> None:
+    submission = await begin(intake)
+    await submission.write(HEAD)
+    store.bodies.is_full = True
+    with pytest.raises(Refusal, match="store of waiting mail is full"):
+        await submission.write(b"text\r\n")
+
+
+async def test_a_full_store_refuses_before_a_body_exists(intake: Intake, store: FakeStore) -> None:
+    store.outbox.room = False
+    with pytest.raises(Refusal, match="store of waiting mail is full"):
+        await begin(intake)
+
+
+async def test_an_app_that_was_switched_off_sends_nothing(intake: Intake) -> None:
+    app = msgspec.structs.replace(SCANNER, is_enabled=False)
+    with pytest.raises(Refusal, match="switch it on under Apps & devices"):
+        await intake.open(app, "scanner@contoso.example", RECEPTION)
+
+
+async def test_what_was_kept_is_not_given_up(intake: Intake, store: FakeStore) -> None:
+    submission = await begin(intake)
+    await submission.write(HEAD)
+    await submission.commit()
+    await submission.abandon()
+    assert not store.bodies.writers[0].is_discarded
+
+
+async def test_a_message_that_came_through_here_twice_is_refused(intake: Intake, store: FakeStore) -> None:
+    content = HEAD
+    for _ in range(2):
+        submission = await begin(intake)
+        await submission.write(content)
+        await submission.commit()
+        content = store.outbox.kept[-1].body.content or b""
+    submission = await begin(intake)
+    with pytest.raises(Refusal, match="through this server twice"):
+        await submission.write(content)
