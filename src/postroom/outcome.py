@@ -89,9 +89,13 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
 
 
 class Unknown(msgspec.Struct, frozen=True, tag="unknown"):
-    """The connection broke after the last byte and before the reply: it may have been sent."""
+    """The connection broke after the last byte and before the reply: it may have been sent.
+
+    What is to be sent again waits until `until_us`, so that duplicates stay rare.
+    """
 
     failure: Failure
+    until_us: int | None = None
 
 
 Outcome = Sent | TryLater | Stopped | Refused | Unknown
