@@ -237,7 +237,7 @@ class Transaction:
             FailureClass.NETWORK,
             "answer_lost",
             text,
-            "sent_or_not",
+            "unknown_outcome",
             command="DATA",
             server=self._connection.server,
         )
