@@ -322,3 +322,19 @@ class AuditEntry(msgspec.Struct, frozen=True):
     target: str
     before: str = ""
     after: str = ""
+
+
+class Overview(msgspec.Struct, frozen=True):
+    """How sending goes, counted in recipients."""
+
+    sent: int
+    """Since the time asked for, to the quarter of an hour."""
+    waiting: int
+    """Not ended yet, now."""
+    failed: int
+    """Since the time asked for."""
+    unknown: int
+    """Attempts since then of which nobody knows whether they arrived: at most so many duplicates."""
+    oldest_waiting_received_at_us: int | None
+    waiting_by_cause: dict[str, int]
+    """Recipients that wait, by what for: a mailbox's cause, `pace`, `lane` (their turn), `a later try`, `release`."""

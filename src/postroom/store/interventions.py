@@ -1,0 +1,94 @@
+"""What people do with a message: retry, cancel, hold, release. None of it touches a recipient being sent."""
+
+from collections.abc import Sequence
+
+from postroom.errors import WrongStateError
+from postroom.ids import public_id
+from postroom.message import RecipientState
+from postroom.store.database import Connection, Row, to_json
+from postroom.store.settling import restage, summarise
+from postroom.store.timeline import add_entries
+
+_S = RecipientState
+
+
+def retry(connection: Connection, message_id: int, who: str) -> None:
+    """What failed or waits for a later try goes again now, with a new lifetime. Errors: WrongStateError."""
+    message = _find_message(connection, message_id)
+    if not message["has_content"]:
+        raise WrongStateError("The message's content was removed by the retention rule; send it again from its source.")
+    _move(connection, message, (_S.FAILED, _S.DEFERRED), _S.QUEUED, "has no recipient that failed or waits for a retry")
+    deliveries = connection.rows("deliveries_of_message", message_id=message_id)
+    way_out = connection.only_row("default_way_out", now_us=connection.now_us)
+    if deliveries:
+        delivery_id = deliveries[0]["delivery_id"]
+        connection.change("begin_lifetime_anew", delivery_id=delivery_id, ready_us=way_out["ready_us"])
+    else:
+        delivery_id = _add_delivery(connection, message, way_out)
+    connection.change("join_delivery", message_id=message_id, delivery_id=delivery_id)
+    _finish(connection, message_id, "retried", "Sent again on request.", who)
+
+
+def cancel(connection: Connection, message_id: int, who: str) -> None:
+    """Nothing more is sent. Errors: WrongStateError."""
+    message = _find_message(connection, message_id)
+    waiting = (_S.SCHEDULED, _S.QUEUED, _S.DEFERRED, _S.HELD)
+    _move(connection, message, waiting, _S.CANCELLED, "has no recipient that waits")
+    _finish(connection, message_id, "cancelled", "Cancelled before it was sent.", who)
+
+
+def hold(connection: Connection, message_id: int, who: str) -> None:
+    """It waits until somebody releases it. Errors: WrongStateError."""
+    message = _find_message(connection, message_id)
+    _move(
+        connection, message, (_S.SCHEDULED, _S.QUEUED, _S.DEFERRED), _S.HELD, "has no recipient that waits to be sent"
+    )
+    _finish(connection, message_id, "held", "Held until it is released.", who)
+
+
+def release(connection: Connection, message_id: int, who: str) -> None:
+    """What was held is due now. Errors: WrongStateError."""
+    message = _find_message(connection, message_id)
+    _move(connection, message, (_S.HELD,), _S.QUEUED, "has no recipient that is held")
+    _finish(connection, message_id, "released", "Released.", who)
+
+
+def _find_message(connection: Connection, message_id: int) -> Row:
+    message = connection.row("message_for_people", message_id=message_id)
+    if message is None:
+        raise WrongStateError(
+            f"There is no message {public_id(message_id)} any more: it was removed by the retention rule."
+        )
+    return message
+
+
+def _move(
+    connection: Connection, message: Row, sources: Sequence[RecipientState], target: RecipientState, lack: str
+) -> None:
+    moved = connection.change(
+        "move_by_person",
+        message_id=message["message_id"],
+        from_states=to_json(sources),
+        state=target,
+        now_us=connection.now_us,
+    )
+    if not moved:
+        raise WrongStateError(f"The message {lack}: it is {message['state']}. Nothing was changed.")
+
+
+def _add_delivery(connection: Connection, message: Row, way_out: Row) -> int:
+    delivery_id = connection.ids.make_id()
+    row = (
+        *(delivery_id, message["message_id"], way_out["mail_server_id"], way_out["mailbox_id"], message["lane"]),
+        *("due", connection.now_us, 1, way_out["ready_us"]),
+    )
+    connection.insert_rows("insert_deliveries", [row])
+    return delivery_id
+
+
+def _finish(connection: Connection, message_id: int, kind: str, text: str, who: str) -> None:
+    rows = connection.rows("deliveries_of_message", message_id=message_id)
+    # A delivery that is being worked on finds its place when it is settled.
+    restage(connection, [row["delivery_id"] for row in rows if row["stage"] != "leased"])
+    summarise(connection, [message_id])
+    add_entries(connection, [(message_id, kind, text, who)])

@@ -1,0 +1,194 @@
+"""Mail servers: the ways out, and the draft of the page on which one is set up."""
+
+from typing import Any
+
+import msgspec
+
+from postroom.store.audit import note
+from postroom.store.database import Connection, Row, to_json
+from postroom.store.mailboxes import grant_of, seal_grant_secret
+from postroom.store.reader import Reader
+from postroom.store.records import Authentication, MailServer, MailServerDraft
+from postroom.store.rows import mail_server_of, mailbox_of, to_json_or_none
+from postroom.store.writer import Writer
+from postroom.vault import Vault
+
+_DRAFT_CONTEXT = "mail_server_drafts.draft.1"
+_SECRETS = ("client_secret", "password", "refresh_token")
+
+
+class MailServers:
+    def __init__(self, writer: Writer, reader: Reader, vault: Vault) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._vault = vault
+
+    async def default(self) -> MailServer:
+        """The one that mail leaves through; `is_set_up` says whether it can."""
+        return mail_server_of(await self._reader.read(_default_row))
+
+    async def load_draft(self) -> MailServerDraft | None:
+        row = await self._reader.read(lambda connection: connection.row("draft"))
+        if row is None:
+            return None
+        return msgspec.json.decode(self._vault.open(row["draft"], _DRAFT_CONTEXT), type=MailServerDraft)
+
+    async def keep_draft(self, draft: MailServerDraft) -> None:
+        sealed = self._vault.seal(msgspec.json.encode(draft), _DRAFT_CONTEXT)
+        await self._writer.run(lambda c: c.change("keep_draft", draft=sealed, now_us=c.now_us))
+
+    async def discard_draft(self) -> None:
+        await self._writer.run(lambda connection: connection.change("discard_draft"))
+
+    async def draft_from_live(self) -> MailServerDraft:
+        """What is set up, secrets included, to be edited; an empty draft when nothing is."""
+
+        def read(connection: Connection) -> tuple[Row, Row, Row | None]:
+            server = _default_row(connection)
+            mailbox_id = server["mailbox_id"]
+            mailbox = connection.only_row("mailbox", mailbox_id=mailbox_id)
+            return server, mailbox, connection.row("grant", mailbox_id=mailbox_id)
+
+        server, mailbox, grant = await self._reader.read(read)
+        if not mail_server_of(server).is_set_up:
+            return MailServerDraft()
+        return _draft_of(server, mailbox, grant, self._vault)
+
+    async def save(self, draft: MailServerDraft, who: str, from_address: str = "") -> MailServer:
+        """Make the draft live: mail server, mailbox, grant and audit in one transaction; what waits is due."""
+
+        def promote(connection: Connection) -> MailServer:
+            before = _default_row(connection)
+            mailbox_before = connection.only_row("mailbox", mailbox_id=before["mailbox_id"])
+            described = _describe(before, mailbox_before)
+            connection.change("save_mail_server", **_server_values(draft, before, mailbox_before))
+            connection.change("connect_mailbox", **_mailbox_values(connection, draft, before["mailbox_id"]))
+            connection.change("keep_grant", **_grant_values(connection, draft, before["mailbox_id"], self._vault))
+            connection.change("discard_draft")
+            after = _default_row(connection)
+            mailbox = connection.only_row("mailbox", mailbox_id=after["mailbox_id"])
+            note(
+                connection,
+                who,
+                "saved mail server",
+                draft.host,
+                from_address=from_address,
+                before=described,
+                after=_describe(after, mailbox),
+            )
+            return mail_server_of(after)
+
+        return await self._writer.run(promote, wakes=True)
+
+
+def _default_row(connection: Connection) -> Row:
+    return connection.only_row("default_mail_server")
+
+
+def _draft_of(server: Row, mailbox: Row, grant: Row | None, vault: Vault) -> MailServerDraft:
+    live, signed_in = mail_server_of(server), mailbox_of(mailbox)
+    draft = MailServerDraft(
+        host=live.host,
+        port=live.port,
+        email_type=live.email_type,
+        use_tls=live.use_tls,
+        ehlo_name=live.ehlo_name,
+        sender=live.sender,
+        sender_name=live.sender_name,
+        sender_is_own_mailbox=bool(server["sender_is_own_mailbox"]),
+        username=signed_in.username,
+        mailbox_address="" if signed_in.address == signed_in.username else signed_in.address,
+        test_address=live.test_address,
+        send_right=live.send_right,
+        send_right_is_granted=bool(server["send_right_is_granted"]),
+        authentication=signed_in.authentication,
+        verified_at_us=live.verified_at_us,
+    )
+    if grant is None:
+        return draft
+    opened = grant_of(grant, vault)
+    return msgspec.structs.replace(
+        draft,
+        tenant=opened.tenant,
+        client_id=opened.client_id,
+        client_secret=opened.client_secret,
+        secret_ends_on=opened.secret_ends_on,
+        password=opened.password,
+        refresh_token=opened.refresh_token,
+        scopes=opened.scopes,
+        user=opened.user,
+        granted_at_us=opened.granted_at_us,
+    )
+
+
+def _server_values(draft: MailServerDraft, before: Row, mailbox: Row) -> dict[str, Any]:
+    same = (
+        draft.host.lower() == before["host"].lower()
+        and draft.sender.lower() == before["sender"].lower()
+        and draft.username.lower() == mailbox["username"].lower()
+    )
+    return {
+        "mail_server_id": before["mail_server_id"],
+        "host": draft.host,
+        "port": draft.port,
+        "email_type": draft.email_type,
+        "use_tls": int(draft.use_tls),
+        "sender": draft.sender,
+        "sender_name": draft.sender_name,
+        "sender_is_own_mailbox": int(draft.sender_is_own_mailbox),
+        "test_address": draft.test_address,
+        "send_right": draft.send_right,
+        "send_right_is_granted": int(draft.send_right_is_granted),
+        "ehlo_name": draft.ehlo_name,
+        "verified_at_us": draft.verified_at_us,
+        "is_same_way": int(same),
+    }
+
+
+def _mailbox_values(connection: Connection, draft: MailServerDraft, mailbox_id: int) -> dict[str, Any]:
+    return {
+        "mailbox_id": mailbox_id,
+        "username": draft.username,
+        "address": draft.mailbox_address or draft.username,
+        "authentication": draft.authentication,
+        "signed_in_user": to_json_or_none(draft.user),
+        "now_us": connection.now_us,
+    }
+
+
+def _grant_values(connection: Connection, draft: MailServerDraft, mailbox_id: int, vault: Vault) -> dict[str, Any]:
+    # Only what this way of signing in uses is kept: a password does not lie about beside a token.
+    used = ("password",) if draft.authentication is Authentication.BASIC else ("client_secret", "refresh_token")
+    secrets = {
+        column: seal_grant_secret(vault, column, mailbox_id, getattr(draft, column)) if column in used else None
+        for column in _SECRETS
+    }
+    return {
+        "mailbox_id": mailbox_id,
+        "tenant": draft.tenant,
+        "client_id": draft.client_id,
+        "scopes": to_json(draft.scopes),
+        "secret_ends_on": draft.secret_ends_on.isoformat() if draft.secret_ends_on else None,
+        "granted_at_us": draft.granted_at_us,
+        "renewed_at_us": connection.now_us,
+        **secrets,
+    }
+
+
+def _describe(server: Row, mailbox: Row) -> str:
+    """What the audit shows of a mail server: settings without secrets, empty before the first set-up."""
+    if not server["host"]:
+        return ""
+    return to_json(
+        {
+            "host": server["host"],
+            "port": server["port"],
+            "email_type": server["email_type"],
+            "use_tls": bool(server["use_tls"]),
+            "sender": server["sender"],
+            "test_address": server["test_address"],
+            "username": mailbox["username"],
+            "mailbox": mailbox["address"],
+            "authentication": mailbox["authentication"],
+        }
+    )

@@ -1,0 +1,139 @@
+"""Mailboxes: what we sign in to. Their secrets are opened only by `open_grant`."""
+
+from postroom.errors import WrongStateError
+from postroom.outcome import Failure, StopCause
+from postroom.store.audit import note
+from postroom.store.database import Connection, Row, to_json
+from postroom.store.reader import Reader
+from postroom.store.records import Authentication, Grant, Mailbox
+from postroom.store.rows import date_of, mailbox_of, texts_of, to_json_or_none, user_of
+from postroom.store.writer import Writer
+from postroom.vault import Vault
+
+
+class Mailboxes:
+    def __init__(self, writer: Writer, reader: Reader, vault: Vault) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._vault = vault
+
+    async def find(self, mailbox_id: int) -> Mailbox:
+        """Errors: LookupError when there is none."""
+        return await self._reader.read(lambda c: mailbox_of(c.only_row("mailbox", mailbox_id=mailbox_id)))
+
+    async def all(self) -> list[Mailbox]:
+        rows = await self._reader.read(lambda connection: connection.rows("mailboxes"))
+        return [mailbox_of(row) for row in rows]
+
+    async def open_grant(self, mailbox_id: int) -> Grant:
+        """The way to sign in, secrets opened: hold it only as long as the request. Errors: WrongStateError."""
+        row = await self._reader.read(lambda connection: connection.row("grant", mailbox_id=mailbox_id))
+        if row is None:
+            raise WrongStateError("The mailbox is not set up: set up the mail server and sign in first.")
+        return grant_of(row, self._vault)
+
+    async def keep_refresh_token(
+        self, mailbox_id: int, refresh_token: str, scopes: tuple[str, ...], granted_at_us: int | None = None
+    ) -> None:
+        """Replace the refresh token; it is on the disk when this returns, so that the new one may be used.
+
+        With `granted_at_us` (that of the grant which was renewed) a newer sign-in is not overwritten. Errors:
+        WrongStateError when that grant is gone.
+        """
+        sealed = seal_grant_secret(self._vault, "refresh_token", mailbox_id, refresh_token)
+
+        def keep(connection: Connection) -> None:
+            if not connection.change(
+                "keep_refresh_token",
+                mailbox_id=mailbox_id,
+                refresh_token=sealed,
+                scopes=to_json(scopes),
+                granted_at_us=granted_at_us,
+                now_us=connection.now_us,
+            ):
+                raise WrongStateError("The mailbox was disconnected or signed in anew meanwhile.")
+
+        await self._writer.run(keep)
+
+    async def stop(self, mailbox_id: int, failure: Failure, cause: StopCause, until_us: int | None) -> None:
+        """Nothing more leaves through it until `resume`, or, when `until_us` is over, until a probe came through."""
+        await self._writer.run(
+            lambda connection: connection.change(
+                "stop_mailbox",
+                mailbox_id=mailbox_id,
+                cause=cause,
+                until_us=until_us,
+                failure=to_json_or_none(failure),
+                revision=None,
+                now_us=connection.now_us,
+            ),
+            wakes=True,
+        )
+
+    async def resume(self, mailbox_id: int, who: str) -> None:
+        """Ready again: what waits for it is due. Errors: WrongStateError when it is not set up."""
+
+        def resume_mailbox(connection: Connection) -> None:
+            before = _set_up_mailbox(connection, mailbox_id)
+            if connection.change("resume_mailbox", mailbox_id=mailbox_id, now_us=connection.now_us):
+                note(connection, who, "resumed", before["username"], before=before["cause"] or "")
+
+        await self._writer.run(resume_mailbox, wakes=True)
+
+    async def pause(self, mailbox_id: int, who: str) -> None:
+        """Mail is taken in and waits, until `resume`. Errors: WrongStateError when it is not set up."""
+
+        def pause_mailbox(connection: Connection) -> None:
+            before = _set_up_mailbox(connection, mailbox_id)
+            connection.change("pause_mailbox", mailbox_id=mailbox_id, now_us=connection.now_us)
+            note(connection, who, "paused", before["username"], before=before["state"])
+
+        await self._writer.run(pause_mailbox, wakes=True)
+
+    async def disconnect(self, mailbox_id: int, who: str) -> None:
+        """Erase the grant; waiting mail stays and waits for the next set-up."""
+
+        def disconnect_mailbox(connection: Connection) -> None:
+            before = connection.only_row("mailbox", mailbox_id=mailbox_id)
+            connection.change("disconnect_mailbox", mailbox_id=mailbox_id, now_us=connection.now_us)
+            connection.change("erase_grant", mailbox_id=mailbox_id)
+            note(connection, who, "disconnected", before["username"], before=before["state"])
+
+        await self._writer.run(disconnect_mailbox, wakes=True)
+
+
+def _set_up_mailbox(connection: Connection, mailbox_id: int) -> Row:
+    row = connection.only_row("mailbox", mailbox_id=mailbox_id)
+    if row["state"] == "disconnected":
+        raise WrongStateError("The mailbox is not set up: set up the mail server and sign in first.")
+    return row
+
+
+def grant_of(row: Row, vault: Vault) -> Grant:
+    """A row of the statement `grant` with its secrets opened. Errors: VaultKeyError."""
+
+    def opened(column: str) -> str:
+        sealed = row[column]
+        return vault.open(sealed, f"grants.{column}.{row['mailbox_id']}").decode() if sealed is not None else ""
+
+    return Grant(
+        mailbox_id=row["mailbox_id"],
+        authentication=Authentication(row["authentication"]),
+        username=row["username"],
+        address=row["address"],
+        tenant=row["tenant"],
+        client_id=row["client_id"],
+        client_secret=opened("client_secret"),
+        password=opened("password"),
+        refresh_token=opened("refresh_token"),
+        scopes=texts_of(row["scopes"]),
+        user=user_of(row["signed_in_user"]),
+        secret_ends_on=date_of(row["secret_ends_on"]),
+        granted_at_us=row["granted_at_us"],
+        renewed_at_us=row["renewed_at_us"],
+    )
+
+
+def seal_grant_secret(vault: Vault, column: str, mailbox_id: int, secret: str) -> bytes | None:
+    """A secret of a grant as its column holds it; None when there is none."""
+    return vault.seal(secret.encode(), f"grants.{column}.{mailbox_id}") if secret else None

@@ -1,0 +1,137 @@
+-- Leasing what is due. Time and pace are decided here, in the transaction that writes the attempt.
+
+-- name: expired_leases
+SELECT leased.delivery_id, leased.message_id, leased.owner, leased.attempt_id
+FROM mailboxes
+JOIN deliveries AS leased ON leased.mailbox_id = mailboxes.mailbox_id
+WHERE leased.stage = 'leased' AND leased.expires_at_us <= :now_us
+
+-- name: leases_of_earlier_boots
+SELECT leased.delivery_id, leased.message_id, leased.owner, leased.attempt_id
+FROM mailboxes
+JOIN deliveries AS leased ON leased.mailbox_id = mailboxes.mailbox_id
+WHERE leased.stage = 'leased' AND leased.owner LIKE :node || '.%' AND leased.owner <> :owner
+
+-- name: mailboxes_that_may_send
+-- Those that sign in, or whose stop is over and that may be probed; the one that has waited longest is first.
+SELECT mailboxes.*,
+       (SELECT count(*) FROM deliveries WHERE stage = 'leased' AND mailbox_id = mailboxes.mailbox_id) AS in_flight
+FROM mailboxes
+WHERE (state IN ('ready', 'slowed') OR (state = 'stopped' AND cause <> 'paused' AND until_us <= :now_us))
+ORDER BY (SELECT max(used_at_us) FROM pace_slots WHERE mailbox_id = mailboxes.mailbox_id), mailbox_id
+
+-- name: wake_waiting
+-- What waited for its time is due now.
+UPDATE deliveries SET stage = 'due'
+WHERE delivery_id IN (
+    SELECT delivery_id FROM deliveries
+    WHERE stage = 'waiting' AND mailbox_id = :mailbox_id AND due_at_us <= :now_us
+    ORDER BY due_at_us LIMIT :limit
+)
+
+-- name: any_due_delivery
+-- The first in order.
+SELECT delivery_id, open_recipients FROM deliveries
+WHERE stage = 'due' AND mailbox_id = :mailbox_id
+ORDER BY lane, delivery_id LIMIT 1
+
+-- name: due_deliveries
+-- By lane, then by age.
+SELECT deliveries.delivery_id, deliveries.message_id, deliveries.mail_server_id, deliveries.ready_us_at_intake,
+       messages.attempts, messages.envelope_sender, messages.header_from, messages.is_eight_bit,
+       messages.needs_smtputf8, apps.after_unknown, bodies.size_bytes, bodies.content, bodies.file_name
+FROM (
+    SELECT * FROM deliveries
+    WHERE stage = 'due' AND mailbox_id = :mailbox_id
+    ORDER BY lane, delivery_id LIMIT :limit
+) AS deliveries
+CROSS JOIN messages ON messages.message_id = deliveries.message_id
+CROSS JOIN apps ON apps.app_id = messages.app_id
+LEFT JOIN bodies ON bodies.message_id = deliveries.message_id
+ORDER BY deliveries.lane, deliveries.delivery_id
+
+-- name: due_recipients
+SELECT recipients.recipient_id, recipients.message_id, recipients.delivery_id, recipients.address
+FROM json_each(:deliveries) AS claimed
+CROSS JOIN recipients ON recipients.message_id = claimed.value ->> 'message_id'
+                     AND recipients.delivery_id = claimed.value ->> 'delivery_id'
+WHERE recipients.state IN ('queued', 'deferred') AND coalesce(recipients.next_attempt_at_us, 0) <= :now_us
+ORDER BY recipients.recipient_id
+
+-- name: pace_slot_count
+SELECT count(*) AS slots, coalesce(max(slot), 0) AS greatest, coalesce(max(used_at_us), 0) AS last_used_at_us
+FROM pace_slots WHERE mailbox_id = :mailbox_id
+
+-- name: add_pace_slots
+INSERT INTO pace_slots (mailbox_id, slot) VALUES
+
+-- name: drop_pace_slots
+-- The longest unused go, so that recent use still counts against the lower limit.
+DELETE FROM pace_slots
+WHERE mailbox_id = :mailbox_id
+  AND slot IN (SELECT slot FROM pace_slots WHERE mailbox_id = :mailbox_id ORDER BY used_at_us LIMIT :surplus)
+
+-- name: pull_pace_slots_back
+-- The clock was set back: a use in the future counts as one of now, or the mailbox would stand still until then.
+UPDATE pace_slots SET used_at_us = :now_us WHERE mailbox_id = :mailbox_id AND used_at_us > :now_us
+
+-- name: free_pace_slots
+SELECT slot FROM pace_slots
+WHERE mailbox_id = :mailbox_id AND used_at_us <= :minute_ago_us
+ORDER BY used_at_us LIMIT :limit
+
+-- name: use_pace_slots
+UPDATE pace_slots SET used_at_us = :now_us
+WHERE mailbox_id = :mailbox_id AND slot IN (SELECT value FROM json_each(:slots))
+
+-- name: recipients_since
+SELECT coalesce(sum(recipients), 0) AS recipients FROM recipient_minutes
+WHERE mailbox_id = :mailbox_id AND minute >= :minute
+
+-- name: count_recipients
+INSERT INTO recipient_minutes (mailbox_id, minute, recipients) VALUES (:mailbox_id, :minute, :recipients)
+ON CONFLICT (mailbox_id, minute) DO UPDATE SET recipients = recipients + excluded.recipients
+
+-- name: mail_servers_by_id
+SELECT * FROM mail_servers
+
+-- name: start_attempts
+INSERT INTO attempts (attempt_id, message_id, mail_server_id, number, owner, started_at_us) VALUES
+
+-- name: lease_deliveries
+UPDATE deliveries
+SET stage = 'leased', owner = :owner, expires_at_us = :expires_at_us, attempt_id = claimed.value ->> 'attempt_id',
+    is_probe = claimed.value ->> 'is_probe', mailbox_revision = claimed.value ->> 'mailbox_revision'
+FROM json_each(:claims) AS claimed
+WHERE deliveries.delivery_id = claimed.value ->> 'delivery_id' AND deliveries.stage = 'due'
+
+-- name: lease_recipients
+UPDATE recipients
+SET state = 'sending', attempt_id = claimed.value ->> 'attempt_id', changed_at_us = :now_us, next_attempt_at_us = NULL
+FROM json_each(:recipients) AS claimed
+WHERE recipients.recipient_id = claimed.value ->> 'recipient_id' AND recipients.state IN ('queued', 'deferred')
+
+-- name: count_attempts
+UPDATE messages SET attempts = attempts + 1, state = 'sending'
+WHERE message_id IN (SELECT value FROM json_each(:messages))
+
+-- name: renew_lease
+UPDATE deliveries SET expires_at_us = :expires_at_us
+WHERE delivery_id = :delivery_id AND owner = :owner AND attempt_id = :attempt_id AND stage = 'leased'
+
+-- name: mailboxes_with_mail
+-- When each mailbox has something to do, for the worker's alarm clock.
+SELECT mailboxes.*,
+       (SELECT count(*) FROM deliveries WHERE stage = 'leased' AND mailbox_id = mailboxes.mailbox_id) AS in_flight,
+       (SELECT min(expires_at_us) FROM deliveries WHERE stage = 'leased' AND mailbox_id = mailboxes.mailbox_id)
+           AS expires_at_us,
+       EXISTS (SELECT 1 FROM deliveries WHERE stage = 'due' AND mailbox_id = mailboxes.mailbox_id) AS has_due,
+       (SELECT min(due_at_us) FROM deliveries WHERE stage = 'waiting' AND mailbox_id = mailboxes.mailbox_id)
+           AS waits_until_us,
+       (SELECT count(*) FROM pace_slots WHERE mailbox_id = mailboxes.mailbox_id) AS slots,
+       (SELECT min(used_at_us) FROM pace_slots WHERE mailbox_id = mailboxes.mailbox_id) AS oldest_use_us
+FROM mailboxes
+
+-- name: recipient_minutes_since
+SELECT minute, recipients FROM recipient_minutes
+WHERE mailbox_id = :mailbox_id AND minute >= :minute ORDER BY minute

@@ -1,0 +1,21 @@
+-- What people do with a message.
+
+-- name: message_for_people
+SELECT messages.message_id, messages.state, messages.lane, messages.pruned_at_us,
+       EXISTS (SELECT 1 FROM bodies WHERE bodies.message_id = messages.message_id) AS has_content
+FROM messages WHERE message_id = :message_id
+
+-- name: move_by_person
+UPDATE recipients SET state = :state, changed_at_us = :now_us, next_attempt_at_us = NULL
+WHERE message_id = :message_id AND state IN (SELECT value FROM json_each(:from_states))
+
+-- name: deliveries_of_message
+SELECT delivery_id, stage FROM deliveries WHERE message_id = :message_id
+
+-- name: join_delivery
+-- Recipients that go again do so with this delivery.
+UPDATE recipients SET delivery_id = :delivery_id
+WHERE message_id = :message_id AND state = 'queued' AND delivery_id <> :delivery_id
+
+-- name: begin_lifetime_anew
+UPDATE deliveries SET ready_us_at_intake = :ready_us WHERE delivery_id = :delivery_id

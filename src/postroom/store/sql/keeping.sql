@@ -1,0 +1,28 @@
+-- Taking messages in: five statements for a whole batch, each completed with its rows.
+
+-- name: default_way_out
+-- Where new mail goes, and how long its mailbox could send until now: from there the message grows old.
+SELECT mail_server_id, mailboxes.mailbox_id,
+       ready_total_us + max(0, :now_us - coalesce(ready_since_us, :now_us)) AS ready_us
+FROM mail_servers JOIN mailboxes USING (mailbox_id)
+WHERE is_default = 1
+
+-- name: insert_messages
+INSERT INTO messages (message_id, app_id, envelope_sender, header_from, subject, internet_message_id, lane,
+                      received_at_us, stored_at_us, size_bytes, is_eight_bit, needs_smtputf8, reception, repairs,
+                      recipient_count, first_recipients)
+VALUES
+
+-- name: insert_bodies
+INSERT INTO bodies (message_id, size_bytes, content, file_name) VALUES
+
+-- name: insert_search_texts
+INSERT INTO search_texts (message_id, senders, recipients, subject) VALUES
+
+-- name: insert_deliveries
+INSERT INTO deliveries (delivery_id, message_id, mail_server_id, mailbox_id, lane, stage, due_at_us, open_recipients,
+                        ready_us_at_intake)
+VALUES
+
+-- name: insert_recipients
+INSERT INTO recipients (recipient_id, message_id, delivery_id, address, state, changed_at_us) VALUES

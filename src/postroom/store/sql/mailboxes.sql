@@ -1,0 +1,80 @@
+-- Mailboxes and their grants. Whoever changes `state` keeps the clock of readiness with it.
+
+-- name: mailbox
+SELECT * FROM mailboxes WHERE mailbox_id = :mailbox_id
+
+-- name: mailboxes
+SELECT * FROM mailboxes ORDER BY mailbox_id
+
+-- name: stop_mailbox
+-- A pause by a person is not overwritten; a stop that is reported again keeps its beginning.
+UPDATE mailboxes
+SET state = 'stopped', cause = :cause, until_us = :until_us, failure = :failure,
+    since_us = CASE WHEN state = 'stopped' AND cause = :cause THEN since_us ELSE :now_us END,
+    ready_total_us = ready_total_us + max(0, :now_us - coalesce(ready_since_us, :now_us)), ready_since_us = NULL
+WHERE mailbox_id = :mailbox_id AND state <> 'disconnected' AND (cause IS NULL OR cause <> 'paused')
+  AND revision = coalesce(:revision, revision)
+
+-- name: prove_mailbox
+-- The probe of a stopped mailbox came through.
+UPDATE mailboxes
+SET state = 'ready', cause = NULL, until_us = NULL, failure = NULL, since_us = :now_us, ready_since_us = :now_us
+WHERE mailbox_id = :mailbox_id AND state = 'stopped' AND revision = :revision
+
+-- name: resume_mailbox
+UPDATE mailboxes
+SET state = 'ready', cause = NULL, until_us = NULL, failure = NULL, since_us = :now_us, ready_since_us = :now_us,
+    revision = revision + 1
+WHERE mailbox_id = :mailbox_id AND state = 'stopped'
+
+-- name: pause_mailbox
+UPDATE mailboxes
+SET state = 'stopped', cause = 'paused', until_us = NULL, failure = NULL, since_us = :now_us,
+    ready_total_us = ready_total_us + max(0, :now_us - coalesce(ready_since_us, :now_us)), ready_since_us = NULL,
+    revision = revision + 1
+WHERE mailbox_id = :mailbox_id AND state <> 'disconnected'
+
+-- name: disconnect_mailbox
+UPDATE mailboxes
+SET state = 'disconnected', cause = NULL, until_us = NULL, failure = NULL, since_us = :now_us, signed_in_user = NULL,
+    ready_total_us = ready_total_us + max(0, :now_us - coalesce(ready_since_us, :now_us)), ready_since_us = NULL,
+    revision = revision + 1
+WHERE mailbox_id = :mailbox_id
+
+-- name: connect_mailbox
+-- Saved by a person: ready, whatever it was before.
+UPDATE mailboxes
+SET username = :username, address = :address, authentication = :authentication, signed_in_user = :signed_in_user,
+    state = 'ready', cause = NULL, until_us = NULL, failure = NULL, since_us = :now_us,
+    ready_since_us = coalesce(ready_since_us, :now_us), revision = revision + 1
+WHERE mailbox_id = :mailbox_id
+
+-- name: count_readiness_until
+-- While we were not running nothing could be sent: the time since the last heartbeat makes no message older.
+UPDATE mailboxes
+SET ready_total_us = ready_total_us + max(0, :heartbeat_at_us - ready_since_us), ready_since_us = :now_us
+WHERE ready_since_us IS NOT NULL
+
+-- name: grant
+SELECT grants.*, mailboxes.username, mailboxes.address, mailboxes.authentication, mailboxes.signed_in_user
+FROM grants JOIN mailboxes USING (mailbox_id)
+WHERE mailbox_id = :mailbox_id
+
+-- name: keep_grant
+INSERT INTO grants (mailbox_id, tenant, client_id, client_secret, password, refresh_token, scopes, secret_ends_on,
+                    granted_at_us, renewed_at_us)
+VALUES (:mailbox_id, :tenant, :client_id, :client_secret, :password, :refresh_token, :scopes, :secret_ends_on,
+        :granted_at_us, :renewed_at_us)
+ON CONFLICT (mailbox_id) DO UPDATE
+SET tenant = excluded.tenant, client_id = excluded.client_id, client_secret = excluded.client_secret,
+    password = excluded.password, refresh_token = excluded.refresh_token, scopes = excluded.scopes,
+    secret_ends_on = excluded.secret_ends_on, granted_at_us = excluded.granted_at_us,
+    renewed_at_us = excluded.renewed_at_us
+
+-- name: keep_refresh_token
+-- Only into the grant from which it came: a person may have signed in anew meanwhile.
+UPDATE grants SET refresh_token = :refresh_token, scopes = :scopes, renewed_at_us = :now_us
+WHERE mailbox_id = :mailbox_id AND (:granted_at_us IS NULL OR granted_at_us IS :granted_at_us)
+
+-- name: erase_grant
+DELETE FROM grants WHERE mailbox_id = :mailbox_id
