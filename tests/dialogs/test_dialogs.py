@@ -45,9 +45,9 @@ async def play(path: Path, server_tls: ssl.SSLContext, client_tls: ssl.SSLContex
     server = SmtpServer(
         intake,
         store.apps,
+        server_tls,
         profile=local_profile(SCANNER) if "guest" in settings else SUBMISSION,
         limits=ListenerLimits(sign_in_delay_seconds=0),
-        tls=server_tls,
     )
     await server.start("127.0.0.1", 0)
 

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from postroom.settings import SubmissionSettings
 from postroom.store.records import App
 
 
@@ -47,3 +48,10 @@ class ListenerLimits(msgspec.Struct, frozen=True):
     """Devices give up after 20 seconds; a person should still see the reason."""
     linger_seconds: float = 10
     """For the last reply to leave, before a connection is cut."""
+
+
+def limits_of(settings: SubmissionSettings) -> ListenerLimits:
+    """The limits that stand in the settings file; the others keep their defaults."""
+    return ListenerLimits(
+        connection_limit=settings.connection_limit, client_connection_limit=settings.client_connection_limit
+    )

@@ -12,7 +12,6 @@ from postroom.accept.smtp_conversation import Listener, SmtpConversation
 from postroom.accept.smtp_session import ConversationEnded, SmtpSession
 from postroom.accept.smtp_sign_in import AppBook
 from postroom.accept.submission import Intake
-from postroom.errors import SettingsError
 from postroom.wire.answers import format_answer
 
 log = structlog.stdlib.get_logger("postroom.accept")
@@ -27,10 +26,10 @@ class SmtpServer:
         self,
         intake: Intake,
         apps: AppBook,
+        tls: ssl.SSLContext | None = None,
         *,
         profile: ListenerProfile = SUBMISSION,
         limits: ListenerLimits | None = None,
-        tls: ssl.SSLContext | None = None,
     ) -> None:
         if profile.needs_tls and tls is None:
             raise ValueError(f"the listener profile {profile.name} needs a TLS context")
@@ -54,15 +53,9 @@ class SmtpServer:
         return len(self._sessions)
 
     async def start(self, host: str, port: int) -> None:
-        """Listen on every address of `host`. SettingsError when that cannot be."""
+        """Listen on every address of `host`; OSError when that cannot be."""
         loop = asyncio.get_running_loop()
-        try:
-            self._server = await loop.create_server(self.make_session, host, port, reuse_address=True, backlog=_BACKLOG)
-        except OSError as trouble:
-            raise SettingsError(
-                f"The SMTP listener cannot listen on {host} port {port}: {trouble.strerror or trouble}. "
-                "Change submission.host or submission.port, or end what uses the port."
-            ) from None
+        self._server = await loop.create_server(self.make_session, host, port, reuse_address=True, backlog=_BACKLOG)
 
     def make_session(self) -> SmtpSession:
         """The protocol for one connection; give it a transport."""

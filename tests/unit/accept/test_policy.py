@@ -58,7 +58,7 @@ def test_another_sender_is_refused_with_the_app_the_allowed_address_and_the_plac
 
 def test_a_sender_without_domain_is_told_what_it_may_send_as() -> None:
     with pytest.raises(
-        Refusal, match='"root" is not a complete address.*may send as scanner@contoso.example'
+        Refusal, match=r'"root" is not a complete address.* may send as scanner@contoso.example'
     ) as caught:
         check_envelope_sender(RULES, "root")
     assert caught.value.reply.smtp_code == 501

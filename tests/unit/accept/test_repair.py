@@ -96,14 +96,14 @@ SIGNED_IN = Reception(way="smtp", peer_address="192.0.2.7", helo="RNP002673", tl
         (
             SIGNED_IN,
             False,
-            "Received: from RNP002673 ([192.0.2.7])\r\n\tby relay.example (Postroom at relay.example) with ESMTPSA (TLSv1.3)"
-            "\r\n\tid 0000000000005; Mon, 21 Sep 2026 14:13:20 +0000\r\n",
+            "Received: from RNP002673 ([192.0.2.7])\r\n\tby relay.example (Postroom at relay.example) "
+            "with ESMTPSA (TLSv1.3)\r\n\tid 0000000000005; Mon, 21 Sep 2026 14:13:20 +0000\r\n",
         ),
         (
             Reception(way="smtp", peer_address="2001:db8::1", helo="two words; x (y"),
             True,
-            "Received: from unknown ([IPv6:2001:db8::1])\r\n\tby relay.example (Postroom at relay.example) with UTF8SMTP"
-            "\r\n\tid 0000000000005; Mon, 21 Sep 2026 14:13:20 +0000\r\n",
+            "Received: from unknown ([IPv6:2001:db8::1])\r\n\tby relay.example (Postroom at relay.example) "
+            "with UTF8SMTP\r\n\tid 0000000000005; Mon, 21 Sep 2026 14:13:20 +0000\r\n",
         ),
         (
             Reception(way="test mail"),

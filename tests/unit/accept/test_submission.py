@@ -75,9 +75,9 @@ async def test_the_announced_size_is_refused_before_anything_else(intake: Intake
 async def test_a_message_that_grows_too_large_is_refused(intake: Intake) -> None:
     submission = await begin(intake)
     await submission.write(HEAD)
+    await submission.write(b"x\r\n" * ((LIMIT - len(HEAD)) // 3))
     with pytest.raises(Refusal, match="over the limit of 1 MB"):
-        for _ in range(20):
-            await submission.write(b"x" * 998 + b"\r\n" + b"y\r\n" * 20_000)
+        await submission.write(b"one more\r\n")
 
 
 @pytest.mark.parametrize(
@@ -139,9 +139,9 @@ async def test_a_forged_from_is_refused_and_nothing_is_kept(intake: Intake, stor
 async def test_a_head_without_end_is_refused(intake: Intake) -> None:
     submission = await begin(intake)
     field = b"X-Filler: " + b"x" * 900 + b"\r\n"
+    await submission.write(field * (HEAD_LIMIT_BYTES // len(field)))
     with pytest.raises(Refusal, match="larger than 256 KiB"):
-        for _ in range(HEAD_LIMIT_BYTES // len(field) + 1):
-            await submission.write(field)
+        await submission.write(field)
 
 
 async def test_a_broken_header_is_refused_with_its_line(intake: Intake) -> None:

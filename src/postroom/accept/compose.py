@@ -1,0 +1,111 @@
+"""Our own test mail: it says what sent it, so that whoever finds it in a mailbox can tell."""
+
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP, SMTPUTF8
+from html import escape
+
+import msgspec
+
+from postroom import __version__
+from postroom.accept.repair import format_date
+
+
+class _Told(msgspec.Struct, frozen=True):
+    """What a test mail tells about itself; empty values are left out."""
+
+    sender: str
+    recipient: str
+    instance_name: str
+    host_name: str
+    mail_server: str
+    username: str
+    code_word: str
+    now_us: int | None
+
+
+def compose_test_mail(
+    *,
+    sender: str,
+    sender_name: str,
+    recipient: str,
+    instance_name: str,
+    code_word: str,
+    host_name: str = "",
+    mail_server: str = "",
+    username: str = "",
+    now_us: int | None = None,
+) -> bytes:
+    """The message as it is handed to a `Submission`: text and HTML, no pictures, ASCII unless an address is not.
+
+    `host_name` is this machine's, `mail_server` the way out, such as `smtp.office365.com:587`, and `username` who
+    signs in there. Message-ID, and Date without `now_us`, are the submission's to add, as to everything that comes in.
+    """
+    told = _Told(sender, recipient, instance_name, host_name, mail_server, username, code_word, now_us)
+    is_ascii = (sender + recipient).isascii()
+    message = EmailMessage(policy=SMTP if is_ascii else SMTPUTF8)
+    message["From"] = _address(_safe_name(sender_name, sender), sender)
+    message["To"] = _address("", recipient)
+    message["Subject"] = f"{_one_line(instance_name)}: test mail {code_word}"
+    if now_us is not None:
+        message["Date"] = format_date(now_us)
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody answers it with an absence notice
+    message.set_content(_text(told), cte="quoted-printable")
+    message.add_alternative(_html(told), subtype="html", cte="quoted-printable")
+    return message.as_bytes()
+
+
+def _address(name: str, address: str) -> Address:
+    local_part, _, domain = address.rpartition("@")
+    return Address(name, local_part.removeprefix('"').removesuffix('"'), domain)
+
+
+def _safe_name(name: str, address: str) -> str:
+    """Exchange has refused senders whose display name holds an `@`."""
+    name = _one_line(name)
+    return "" if name.casefold() == address.casefold() else name.replace("@", " ").strip()
+
+
+def _one_line(text: str) -> str:
+    return "".join(letter if letter.isprintable() else " " for letter in text).strip()
+
+
+def _facts(told: _Told) -> list[tuple[str, str]]:
+    is_other = told.username not in ("", told.sender)
+    facts = [
+        ("Code word", told.code_word),
+        ("Sent by", f"{told.instance_name} (Postroom {__version__})"),
+        ("On", told.host_name),
+        ("Through", told.mail_server),
+        ("Sender", f"{told.sender}, signed in as {told.username}" if is_other else told.sender),
+        ("To", told.recipient),
+        ("At", format_date(told.now_us) if told.now_us is not None else ""),
+    ]
+    return [(name, _one_line(value)) for name, value in facts if value]
+
+
+_FIRST = "This is a test mail. It has arrived, so mail that apps and devices hand to Postroom can be sent."
+_HOW_TO_READ = (
+    "How long each server had it stands in the message's headers: each Received line is one server, the newest on top. "
+    "In Outlook: File > Properties > Internet headers."
+)
+_IF_UNEXPECTED = "If you did not expect it: somebody chose your address to try the settings. There is nothing to do."
+
+
+def _text(told: _Told) -> str:
+    width = max(len(name) for name, _ in _facts(told)) + 2
+    lines = [f"{name + ':':{width}}{value}" for name, value in _facts(told)]
+    return "\n".join([_FIRST, "", *lines, "", _HOW_TO_READ, "", _IF_UNEXPECTED, ""])
+
+
+def _html(told: _Told) -> str:
+    """No colours of its own, so that light and dark both stay readable."""
+    rows = "\n".join(
+        f'<tr><th align="left">{escape(name)}</th><td>{escape(value)}</td></tr>' for name, value in _facts(told)
+    )
+    return (
+        '<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">'
+        '<meta name="color-scheme" content="light dark"><title>Test mail</title></head>\n'
+        f"<body>\n<p>{escape(_FIRST)}</p>\n<table>\n{rows}\n</table>\n<p>{escape(_HOW_TO_READ)}</p>\n"
+        f"<p>{escape(_IF_UNEXPECTED)}</p>\n</body>\n</html>\n"
+    )
