@@ -95,7 +95,7 @@ class MailServerSteps:
         return list(self._postponed.dialogue) if self._postponed else []
 
     async def close(self) -> None:
-        if self._connection is not None:
+        if self._connection is not None and self._connection.is_open:
             self._connection.abort()
         await self._keeper.close()
 
