@@ -47,6 +47,7 @@ class ExchangeServer:
         self._struck: set[tuple[str, str]] = set()
         self._upgrades: set[asyncio.Task[None]] = set()
         self._listener: asyncio.Server | None = None
+        self._is_stopping = False
 
     @property
     def port(self) -> int:
@@ -56,12 +57,14 @@ class ExchangeServer:
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
         """Listen. OSError if the port is taken."""
         loop = asyncio.get_running_loop()
+        self._is_stopping = False
         self._listener = await loop.create_server(lambda: ExchangeSession(self), host, port)
 
     async def stop(self) -> None:
         """Stop listening and break every connection; returns within `STOP_SECONDS`."""
         if self._listener is None:
             return
+        self._is_stopping = True
         self._listener.close()
         ended = [session.ended for session in self._sessions]
         for session in list(self._sessions):
@@ -77,6 +80,8 @@ class ExchangeServer:
     def open_session(self, session: ExchangeSession) -> None:
         self.connections_made += 1
         self._sessions.add(session)
+        if self._is_stopping:
+            session.abort()
 
     def start_upgrade(self, session: ExchangeSession) -> None:
         upgrade = asyncio.create_task(session.upgrade())

@@ -10,7 +10,7 @@ import secrets
 import ssl
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import Protocol, cast
 
 import msgspec
 
@@ -80,8 +80,8 @@ class ExchangeSession(asyncio.Protocol):
     # The connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are no subclass of asyncio's, though they do the same.
+        self._transport = cast(asyncio.Transport, transport)
         self._server.open_session(self)
         self._say(replies.banner(self._session_id, self._server.tenant.clock.now()))
 

@@ -4,6 +4,7 @@ Nothing of a message is ever rendered as HTML; what a page shows of it is text.
 """
 
 import asyncio
+from collections.abc import Callable
 from email import policy
 from email.errors import MessageError
 from email.header import decode_header, make_header
@@ -103,8 +104,8 @@ def summarize_message(message: ReceivedMessage) -> Line:
     return Line(
         number=message.number,
         received_at=message.received_at,
-        author=_decoded(head, "From"),
-        subject=_decoded(head, "Subject"),
+        author=_field(head, "From"),
+        subject=_field(head, "Subject"),
         recipients=message.recipients,
         size_bytes=len(message.content),
     )
@@ -114,7 +115,8 @@ def read_message(content: bytes) -> Reading:
     """The head as it came, the plain text, and the attachments by name. Broken mail is shown as far as it goes."""
     end = content.find(b"\r\n\r\n")
     head = (content if end < 0 else content[:end]).decode("utf-8", "replace")
-    message = BytesParser(policy=policy.default).parsebytes(content)
+    # The older parser: the newer one raises on headers that are broken badly enough.
+    message = BytesParser(policy=policy.compat32).parsebytes(content)
     leaves = [part for part in message.walk() if not part.is_multipart()]
     body = next((leaf for leaf in leaves if _is_text(leaf, "plain")), None)
     note = ""
@@ -128,8 +130,11 @@ def read_message(content: bytes) -> Reading:
     return Reading(head[:SHOWN_CHARACTERS], text, note, attachments)
 
 
-def _decoded(head: Message | None, name: str) -> str:
-    written = str(head[name] or "") if head else ""
+def _field(head: Message | None, name: str) -> str:
+    return _decoded(str(head[name] or "")) if head else ""
+
+
+def _decoded(written: str) -> str:
     try:
         return str(make_header(decode_header(written)))
     except (MessageError, LookupError, ValueError):
@@ -141,11 +146,19 @@ def _is_text(leaf: Message, subtype: str) -> bool:
 
 
 def _is_named(leaf: Message) -> bool:
-    return leaf.get_content_disposition() == "attachment" or leaf.get_filename() is not None
+    return leaf.get_content_disposition() == "attachment" or bool(_parameter(leaf.get_filename))
 
 
 def _is_attached(leaf: Message) -> bool:
     return _is_named(leaf) or leaf.get_content_maintype() != "text"
+
+
+def _parameter(read: Callable[[], str | None]) -> str:
+    """A parameter of a header; nothing where the email package trips over a broken one."""
+    try:
+        return read() or ""
+    except (LookupError, TypeError, ValueError):
+        return ""
 
 
 def _payload_of(leaf: Message) -> bytes:
@@ -154,13 +167,13 @@ def _payload_of(leaf: Message) -> bytes:
 
 
 def _text_of(leaf: Message) -> str:
-    charset = leaf.get_content_charset("utf-8")
+    charset = _parameter(leaf.get_content_charset)
     try:
-        return _payload_of(leaf).decode(charset, "replace")
-    except LookupError:
+        return _payload_of(leaf).decode(charset or "utf-8", "replace")
+    except (LookupError, ValueError):
         return _payload_of(leaf).decode("latin-1")
 
 
 def _describe(leaf: Message) -> Attachment:
-    name = leaf.get_filename() or "(without a name)"
+    name = _decoded(_parameter(leaf.get_filename)) or "(without a name)"
     return Attachment(name, leaf.get_content_type(), len(_payload_of(leaf)))

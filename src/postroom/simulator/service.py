@@ -67,7 +67,10 @@ class Simulator:
         return simulator
 
     async def stop(self) -> None:
-        """Close every listener and connection, within a second."""
+        """Close every listener and connection, within a second.
+
+        Only a peer that never finishes its TLS handshake with the HTTPS port is left to time out.
+        """
         await asyncio.gather(self.exchange.stop(), *(server.stop() for server in self._servers))
         self._servers.clear()
 

@@ -15,6 +15,13 @@ from postroom.simulator.tokens import Tokens
 
 pytestmark = pytest.mark.anyio
 
+
+@pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
+    """Both loops: Postroom's own server runs on uvloop, whose transports are not asyncio's."""
+    return "asyncio", {"use_uvloop": request.param}
+
+
 HOST = "smtp.office365.com"
 SCANNER, NOREPLY = "scanner@contoso.com", "noreply@contoso.com"
 TAG = r"\[SIM0PR01CA0001\.simprd01\.prod\.outlook\.com \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z 08DE[0-9A-F]{12}\]"

@@ -21,6 +21,13 @@ from postroom.simulator.tenant import AppRegistration
 
 pytestmark = pytest.mark.anyio
 
+
+@pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
+    """Both loops: Postroom's own server runs on uvloop, whose transports are not asyncio's."""
+    return "asyncio", {"use_uvloop": request.param}
+
+
 REDIRECT_URI = "http://localhost:8025/oauth/callback"
 SCANNER = "scanner@contoso.com"
 SMTP_SCOPE = "https://outlook.office.com/SMTP.Send"
