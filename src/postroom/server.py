@@ -1,0 +1,228 @@
+"""Build every object from the settings, start them in order and stop them in the other; the one file that knows all
+rooms."""
+
+import asyncio
+import contextlib
+import datetime
+import random
+import socket
+from collections.abc import AsyncIterator, Coroutine
+from functools import partial
+from typing import Any, Self, TypeVar
+
+import httpx2
+import structlog
+
+from postroom.accept.certificate import listener_context, load_or_make_certificate
+from postroom.accept.profiles import limits_of
+from postroom.accept.smtp_server import SmtpServer
+from postroom.accept.submission import Intake
+from postroom.checks.finding import Finding
+from postroom.checks.run import verify_mail_server
+from postroom.clock import MICROSECONDS, SystemClock
+from postroom.console.app import make_app
+from postroom.console.listener import ConsoleListener, bind_console
+from postroom.console.rooms import ConsoleRooms, SubmissionAddress
+from postroom.deliver.transports import Transports
+from postroom.deliver.worker import Worker
+from postroom.errors import SettingsError
+from postroom.identity.sign_in import SignIns
+from postroom.identity.tokens import TokenKeeper
+from postroom.network import Internet, Network, Rehearsal, http_client
+from postroom.settings import Settings
+from postroom.simulator.service import Simulator
+from postroom.store import Store
+from postroom.store.records import MailServerDraft
+from postroom.vault import Vault, load_or_make_key
+
+GRACE_SECONDS = 30
+PRUNE_EVERY_SECONDS = 600
+
+log = structlog.get_logger()
+
+Listening = TypeVar("Listening")
+
+
+class Server:
+    """Everything that runs in one process. What is started is stopped in the opposite order."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._clock = SystemClock()
+        self._stack = contextlib.AsyncExitStack()
+        self._shutdown = asyncio.Event()
+        self._running: set[asyncio.Task[None]] = set()
+        self._fallen: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.simulator: Simulator | None = None
+        self.store: Store
+        self.smtp_server: SmtpServer
+        self.setup_url: str | None = None
+        self.console_url = ""
+
+    @classmethod
+    async def start(cls, settings: Settings) -> Self:
+        """Start everything; SettingsError, DataFolderError or VaultKeyError say why it cannot be."""
+        server = cls(settings)
+        try:
+            await server._start()
+        except BaseException:
+            await server.stop()
+            raise
+        return server
+
+    @property
+    def simulator_url(self) -> str | None:
+        return self.simulator.http_url if self.simulator is not None else None
+
+    @property
+    def submission_host(self) -> str:
+        return self._settings.submission.host
+
+    @property
+    def submission_port(self) -> int:
+        return self.smtp_server.port
+
+    async def wait_until(self, told_to_stop: asyncio.Event) -> None:
+        """Until somebody says stop, or a part of us falls: then its error is raised."""
+        waiting = asyncio.create_task(told_to_stop.wait())
+        await asyncio.wait((waiting, self._fallen), return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if self._fallen.done():
+            self._fallen.result()
+
+    async def stop(self) -> None:
+        """No new mail, what runs is finished within the grace, everything is closed."""
+        self._shutdown.set()
+        await self._stack.aclose()
+        if not self._fallen.done():
+            self._fallen.cancel()
+
+    async def _start(self) -> None:
+        settings = self._settings
+        network = await self._start_network()
+        self.store = await self._open_store()
+        http = http_client(network)
+        self._stack.push_async_callback(http.aclose)
+        keeper = self._start_keeper(http)
+        self._start_worker(network, keeper)
+        self._run("pruning", self._prune())
+        intake = Intake(self.store, self._clock, self._host_name, settings.submission.size_limit_bytes)
+        await self._start_smtp_server(intake)
+        await self._start_console(network, http, intake)
+
+    @property
+    def _host_name(self) -> str:
+        return self._settings.submission.host_name or socket.getfqdn()
+
+    async def _start_network(self) -> Network:
+        rehearsal = self._settings.rehearsal
+        if not rehearsal.enabled:
+            return Internet()
+        self.simulator = await _listening(
+            "rehearsal.pages_port", rehearsal.pages_port, Simulator.start(http_port=rehearsal.pages_port)
+        )
+        self._stack.push_async_callback(self.simulator.stop)
+        loopback = "127.0.0.1"
+        destinations = {
+            ("smtp.office365.com", 587): (loopback, self.simulator.smtp_port),
+            ("login.microsoftonline.com", 443): (loopback, self.simulator.https_port),
+            ("graph.microsoft.com", 443): (loopback, self.simulator.https_port),
+        }
+        return Rehearsal(destinations, self.simulator.ca_pem.decode(), self.simulator.http_url)
+
+    async def _open_store(self) -> Store:
+        vault = Vault(load_or_make_key(self._settings.vault_key_path))
+        store = await Store.open(self._settings.data_path, self._clock, vault)
+        self._stack.push_async_callback(store.close)
+        return store
+
+    def _start_keeper(self, http: httpx2.AsyncClient) -> TokenKeeper:
+        keeper = TokenKeeper(self.store.mailboxes, http, self._clock)
+        self._stack.push_async_callback(keeper.close)
+        self._run("token keeper", keeper.run())
+        return keeper
+
+    def _start_worker(self, network: Network, keeper: TokenKeeper) -> None:
+        transports = Transports(network, keeper, self._clock)
+        self._stack.push_async_callback(transports.close)
+        # Jitter spreads retries; nobody is harmed who guesses it.
+        worker = Worker(self.store, transports.transport_for, self._clock, random.Random())  # noqa: S311
+        self._run("worker", worker.run())
+        self._stack.push_async_callback(worker.stop, GRACE_SECONDS)
+
+    async def _start_smtp_server(self, intake: Intake) -> None:
+        submission = self._settings.submission
+        if submission.certificate_file:
+            tls = listener_context(submission.certificate_file, submission.private_key_file)
+        else:
+            now = datetime.datetime.fromtimestamp(self._clock.now_us() / MICROSECONDS, datetime.UTC)
+            tls = load_or_make_certificate(self._settings.data_path, self._host_name, now)
+        self.smtp_server = SmtpServer(intake, self.store.apps, tls, limits=limits_of(submission))
+        await _listening("submission.port", submission.port, self.smtp_server.start(submission.host, submission.port))
+        self._stack.push_async_callback(self.smtp_server.stop, GRACE_SECONDS)
+
+    async def _start_console(self, network: Network, http: httpx2.AsyncClient, intake: Intake) -> None:
+        console = self._settings.console
+        bound = await _listening("console.port", console.port, _bind(console.host, console.port))
+        self.console_url = console.public_url.rstrip("/") or f"http://localhost:{bound.getsockname()[1]}"
+        rooms = ConsoleRooms(
+            store=self.store,
+            clock=self._clock,
+            settings=self._settings,
+            network=network,
+            intake=intake,
+            sign_ins=SignIns(http, self._clock, network),
+            verify=partial(self._verify, network, http),
+            public_url=self.console_url,
+            pages_url=self.simulator_url,
+            submission_address=SubmissionAddress(self.submission_host, self.submission_port, self._host_name),
+            shutdown=self._shutdown,
+        )
+        listener = ConsoleListener(make_app(rooms), bound)
+        self._stack.push_async_callback(listener.stop)
+        if not await self.store.people.has_any():
+            self.setup_url = f"{self.console_url}/setup?token={await self.store.people.make_setup_link_token()}"
+
+    def _verify(self, network: Network, http: httpx2.AsyncClient, draft: MailServerDraft) -> AsyncIterator[Finding]:
+        return verify_mail_server(draft, network, self.store.mail_servers.keep_draft, self._clock, http)
+
+    async def _prune(self) -> None:
+        retention = self._settings.retention
+        while True:
+            while await self.store.outbox.prune(retention.content_days, retention.metadata_days):
+                pass
+            await asyncio.sleep(PRUNE_EVERY_SECONDS)
+
+    def _run(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Keep `work` running in the background; when it falls, the whole server stops and says why."""
+        task = asyncio.create_task(work, name=name)
+        self._running.add(task)
+        task.add_done_callback(self._notice_end)
+        self._stack.push_async_callback(_cancel, task)
+
+    def _notice_end(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if task.cancelled() or self._fallen.done():
+            return
+        trouble = task.exception()
+        if trouble is not None:
+            log.error("part_fell", part=task.get_name(), exc_info=trouble)
+            self._fallen.set_exception(trouble)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def _bind(host: str, port: int) -> socket.socket:
+    return bind_console(host, port)
+
+
+async def _listening(key: str, port: int, start: Coroutine[Any, Any, Listening]) -> Listening:
+    try:
+        return await start
+    except OSError as trouble:
+        raise SettingsError(
+            f"Port {port} cannot be listened on: {trouble.strerror}. Stop what uses it, or choose another {key}."
+        ) from None
