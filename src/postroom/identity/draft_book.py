@@ -40,7 +40,9 @@ class DraftBook:
             renewed_at_us=self._renewed_at_us,
         )
 
-    async def keep_refresh_token(self, mailbox_id: int, refresh_token: str, scopes: tuple[str, ...]) -> None:
+    async def keep_refresh_token(
+        self, mailbox_id: int, refresh_token: str, scopes: tuple[str, ...], granted_at_us: int | None = None
+    ) -> None:
         draft = msgspec.structs.replace(self.draft, refresh_token=refresh_token, scopes=scopes)
         await self._keep_draft(draft)
         self.draft = draft

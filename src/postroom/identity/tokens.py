@@ -11,8 +11,8 @@ from typing import NoReturn, Protocol
 import httpx2
 
 from postroom.clock import DAY_US, MINUTE_US, Clock
-from postroom.errors import PostroomError, SignInTroubleError
-from postroom.identity.desk import Access, Desk, Resource
+from postroom.errors import PostroomError, SignInTroubleError, WrongStateError
+from postroom.identity.desk import Access, Desk, Resource, not_signed_in
 from postroom.identity.grants import Client, missing_scopes, refresh_form
 from postroom.identity.providers import MICROSOFT, Provider
 from postroom.identity.sign_ins import Bearer, Password, SignIn
@@ -32,15 +32,20 @@ IDLE_RENEWAL_US = 7 * DAY_US
 ROUND_SECONDS = 60
 
 _NEEDS_A_PERSON = frozenset({StopCause.SIGN_IN, StopCause.CREDENTIAL, StopCause.CONFIGURATION, StopCause.NOT_SET_UP})
+_PERHAPS_OUTDATED = frozenset({"sign_in_ended", "not_signed_in"})
 
 
 class GrantBook(Protocol):
     """Where grants are kept: the store's mailboxes, or a draft."""
 
-    async def open_grant(self, mailbox_id: int) -> Grant: ...
+    async def open_grant(self, mailbox_id: int) -> Grant:
+        """WrongStateError when there is none."""
+        ...
 
-    async def keep_refresh_token(self, mailbox_id: int, refresh_token: str, scopes: tuple[str, ...]) -> None:
-        """Durable when it returns."""
+    async def keep_refresh_token(
+        self, mailbox_id: int, refresh_token: str, scopes: tuple[str, ...], granted_at_us: int | None = None
+    ) -> None:
+        """Durable when it returns. WrongStateError when the grant of `granted_at_us` is gone or was replaced."""
         ...
 
     async def all(self) -> Sequence[Mailbox]: ...
@@ -126,6 +131,8 @@ class TokenKeeper:
     async def _open(self, mailbox_id: int) -> Grant:
         try:
             return await self._book.open_grant(mailbox_id)
+        except WrongStateError as trouble:
+            raise SignInTroubleError(not_signed_in()) from trouble
         except PostroomError as trouble:
             raise SignInTroubleError(_store_trouble(trouble)) from trouble
 
@@ -170,18 +177,19 @@ class TokenKeeper:
                 return usable
 
     async def _ask(self, desk: Desk, grant: Grant, resource: Resource) -> Access:
-        """Ask; and when the sign-in seems to have ended, once more with a grant that was renewed meanwhile."""
-        answer = await self._ask_once(desk, grant, resource)
-        if isinstance(answer, Stopped) and answer.cause is StopCause.SIGN_IN:
+        """Ask; and before giving up, once more with a grant that was renewed or signed in anew meanwhile."""
+        answer = await self._ask_and_keep(desk, grant, resource)
+        if isinstance(answer, Stopped) and answer.failure.code in _PERHAPS_OUTDATED:
             newer = await self._open(grant.mailbox_id)
             if newer.refresh_token and newer.refresh_token != grant.refresh_token:
-                grant = newer
-                answer = await self._ask_once(desk, grant, resource)
-        if isinstance(answer, Tokens):
-            answer = await self._keep(grant, resource, answer)
+                grant, answer = newer, await self._ask_and_keep(desk, newer, resource)
         if isinstance(answer, Tokens):
             return desk.take_tokens(grant, resource, answer, self._clock.now_us())
         raise SignInTroubleError(desk.note_trouble(grant, resource, answer, self._clock.now_us()))
+
+    async def _ask_and_keep(self, desk: Desk, grant: Grant, resource: Resource) -> Tokens | Stopped | TryLater:
+        answer = await self._ask_once(desk, grant, resource)
+        return await self._keep(grant, resource, answer) if isinstance(answer, Tokens) else answer
 
     async def _ask_once(self, desk: Desk, grant: Grant, resource: Resource) -> Tokens | Stopped | TryLater:
         desk.calls_us.append(self._clock.now_us())
@@ -196,7 +204,9 @@ class TokenKeeper:
         """Put the rotated refresh token on the disk; an answer that cannot be kept is not used."""
         refresh_token = answer.refresh_token or grant.refresh_token
         try:
-            await self._book.keep_refresh_token(grant.mailbox_id, refresh_token, grant.scopes)
+            await self._book.keep_refresh_token(grant.mailbox_id, refresh_token, grant.scopes, grant.granted_at_us)
+        except WrongStateError:
+            return not_signed_in()
         except PostroomError as trouble:
             return _store_trouble(trouble)
         scope = self._scope_of(resource)

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from postroom.clock import DAY_US, MICROSECONDS, ManualClock
-from postroom.errors import SignInTroubleError, StoreUnavailableError
+from postroom.errors import SignInTroubleError, StoreUnavailableError, WrongStateError
 from postroom.identity.desk import CALLS_A_MINUTE, Resource
 from postroom.identity.draft_book import DRAFT_MAILBOX_ID, DraftBook
 from postroom.identity.sign_ins import Bearer, Password, SignInSource
@@ -53,14 +53,21 @@ class MemoryBook:
         self.kept: list[str] = []
         self.stopped: list[tuple[str, StopCause]] = []
         self.trouble: StoreUnavailableError | None = None
+        self.is_gone = False
 
     async def open_grant(self, mailbox_id: int) -> Grant:
+        if self.is_gone:
+            raise WrongStateError("The mailbox is not set up.")
         return msgspec.structs.replace(self.grant, mailbox_id=mailbox_id)
 
-    async def keep_refresh_token(self, mailbox_id: int, refresh_token: str, scopes: tuple[str, ...]) -> None:
+    async def keep_refresh_token(
+        self, mailbox_id: int, refresh_token: str, scopes: tuple[str, ...], granted_at_us: int | None = None
+    ) -> None:
         await asyncio.sleep(0)
         if self.trouble is not None:
             raise self.trouble
+        if self.is_gone or granted_at_us != self.grant.granted_at_us:
+            raise WrongStateError("The mailbox was disconnected or signed in anew meanwhile.")
         self.kept.append(refresh_token)
         self.change(refresh_token=refresh_token, scopes=scopes, renewed_at_us=self.clock.now_us())
 
@@ -237,6 +244,32 @@ async def test_before_giving_up_the_grant_is_read_again(stand: Stand) -> None:
     stand.entra.answers = [rotate_elsewhere]
     assert await stand.token() == "access-2-smtp"
     assert stand.entra.forms[1]["refresh_token"] == "refresh-of-another-node"
+
+
+@pytest.mark.anyio
+async def test_a_sign_in_during_a_renewal_is_not_overwritten(stand: Stand) -> None:
+    def sign_in_anew(form: dict[str, str]) -> httpx2.Response:
+        stand.book.change(refresh_token="refresh-new", granted_at_us=stand.clock.now_us() + 1)
+        return stand.entra.issue(form)
+
+    stand.entra.answers = [sign_in_anew]
+    assert await stand.token() == "access-2-smtp"
+    assert stand.entra.forms[1]["refresh_token"] == "refresh-new"
+    assert stand.book.kept == ["refresh-2"], "what the old sign-in gave is thrown away"
+
+
+@pytest.mark.anyio
+async def test_a_mailbox_that_is_disconnected_during_a_renewal_gets_no_token(stand: Stand) -> None:
+    def disconnect(form: dict[str, str]) -> httpx2.Response:
+        stand.book.is_gone = True
+        return stand.entra.issue(form)
+
+    stand.entra.answers = [disconnect]
+    for _ in range(2):
+        outcome = await stand.trouble()
+        assert isinstance(outcome, Stopped)
+        assert outcome.cause is StopCause.NOT_SET_UP
+    assert stand.calls == 1
 
 
 @pytest.mark.anyio
@@ -432,7 +465,7 @@ async def test_run_goes_on_by_itself(stand: Stand, monkeypatch: pytest.MonkeyPat
 
 
 def _keep_at_once(book: MemoryBook) -> Any:
-    async def keep(mailbox_id: int, refresh_token: str, scopes: tuple[str, ...]) -> None:
+    async def keep(mailbox_id: int, refresh_token: str, *_: object) -> None:
         book.change(refresh_token=refresh_token, renewed_at_us=book.clock.now_us())
 
     return keep
