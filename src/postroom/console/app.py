@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from postroom.console.headers import HeadersMiddleware
+from postroom.console.headers import ALWAYS, HeadersMiddleware
 from postroom.console.language import _
 from postroom.console.pages import ROUTES
 from postroom.console.rendering import make_environment
@@ -38,7 +38,7 @@ def make_app(rooms: ConsoleRooms) -> Starlette:
     desk = Desk(
         rooms,
         make_environment(rooms.clock),
-        Verifications(rooms.store, rooms.clock, rooms.verify, rooms.shutdown),
+        Verifications(rooms.clock, rooms.verify, rooms.shutdown),
         Brake(rooms.clock),
     )
 
@@ -78,6 +78,7 @@ def _error_pages(desk: Desk) -> dict[Any, Callable[[Request, Exception], Awaitab
     async def say_broken(request: Request, _error: Exception) -> Response:
         # No page frame: what made the page fail might make this one fail too.
         text = desk.environment.get_template("broken.html").render()
-        return Response(text, 500, media_type="text/html")
+        # Starlette answers this outside of all middleware.
+        return Response(text, 500, {**ALWAYS, "cache-control": "no-store"}, "text/html")
 
     return {HTTPException: say_refused, 500: say_broken}

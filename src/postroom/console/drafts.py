@@ -139,7 +139,7 @@ def is_signed_in(draft: MailServerDraft) -> bool:
 def troubles_of(draft: MailServerDraft, step: str) -> Troubles:
     """What is wrong with the fields of this step, a sentence a field."""
     fields = STEP_FIELDS[step]
-    troubles = {}
+    troubles: Troubles = {}
     for found in can_work_together(draft):
         if found.field in fields:
             troubles.setdefault(found.field, found.sentence)

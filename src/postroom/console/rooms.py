@@ -3,17 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from postroom.accept.submission import Intake
 from postroom.checks.finding import Finding
 from postroom.clock import Clock
 from postroom.network import Network
 from postroom.settings import Settings
+from postroom.store import Store
 from postroom.store.records import MailServerDraft
-
-if TYPE_CHECKING:
-    from postroom.store import Store
 
 
 class SignInDesk(Protocol):
@@ -40,7 +38,7 @@ class SubmissionAddress(NamedTuple):
 class ConsoleRooms:
     """Every object that the pages need."""
 
-    store: "Store"
+    store: Store
     clock: Clock
     settings: Settings
     network: Network

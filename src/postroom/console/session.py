@@ -70,7 +70,7 @@ class Brake:
         failures = self._by_key.get((address, email.casefold()))
         if failures is None or failures.count < self.free_failures:
             return 0
-        pause = min(self.longest_wait_seconds, 2 ** (failures.count - self.free_failures))
+        pause = min(self.longest_wait_seconds, 1 << (failures.count - self.free_failures))
         remaining_us = failures.last_us + pause * MICROSECONDS - self.clock.now_us()
         return max(0, -(-remaining_us // MICROSECONDS))
 

@@ -4,21 +4,16 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-from msgspec.structs import replace
 
 from postroom.checks.finding import Finding, FindingState
 from postroom.clock import Clock
 from postroom.console.drafts import is_same_settings
 from postroom.store.records import MailServerDraft
 
-if TYPE_CHECKING:
-    from postroom.store import Store
-
 LONGEST_SECONDS = 60
 
 Verify = Callable[[MailServerDraft], AsyncIterator[Finding]]
+"""Runs the checks; when every one has passed it notes that in the kept draft, as `verified_at_us`."""
 
 
 @dataclass
@@ -62,8 +57,7 @@ class Verification:
 class Verifications:
     """The latest run, owned here: bounded in time, one at a time, cancelled when the console closes."""
 
-    def __init__(self, store: "Store", clock: Clock, verify: Verify, shutdown: asyncio.Event) -> None:
-        self._store = store
+    def __init__(self, clock: Clock, verify: Verify, shutdown: asyncio.Event) -> None:
         self._clock = clock
         self._verify = verify
         self._shutdown = shutdown
@@ -86,6 +80,7 @@ class Verifications:
         return self.latest
 
     async def close(self) -> None:
+        """End the run that is going, because the settings are about to change or the console closes."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -107,8 +102,6 @@ class Verifications:
             async with asyncio.timeout(LONGEST_SECONDS):
                 async for finding in self._verify(verification.draft):
                     verification.add(finding)
-            if not verification.has_failed:
-                await self._note_passed(verification)
             trouble = ""
         except TimeoutError:
             trouble = f"The checks took longer than {LONGEST_SECONDS} seconds and were stopped."
@@ -116,9 +109,3 @@ class Verifications:
             trouble = f"The checks broke off: {error or type(error).__name__}"
         finally:
             verification.end(trouble)
-
-    async def _note_passed(self, verification: Verification) -> None:
-        """The draft as it is now: the run itself may have kept a newer refresh token in it."""
-        draft = await self._store.mail_servers.load_draft()
-        if draft is not None and is_same_settings(draft, verification.draft):
-            await self._store.mail_servers.keep_draft(replace(draft, verified_at_us=self._clock.now_us()))

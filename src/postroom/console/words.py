@@ -2,7 +2,7 @@
 
 from postroom.console.language import _
 from postroom.console.times import relative
-from postroom.message import Reception, RecipientState
+from postroom.message import RecipientState
 from postroom.outcome import Outcome, Refused, Sent, StopCause, Stopped, TryLater, Unknown
 from postroom.store.records import AttemptRow, MailServer, MessageDetail, RecipientRow
 
@@ -23,8 +23,10 @@ _STATE_WORDS = {
 }
 
 _WAITS = {
-    "pace": "waiting for its turn; the mailbox sends only so many messages a minute",
-    "lane": "waiting for more urgent mail to leave first",
+    "pace": "waiting for a free minute; the mailbox sends only so many messages a minute",
+    "lane": "waiting for their turn",
+    "a later try": "waiting for its next try after a temporary answer",
+    "release": "held until somebody releases it",
     StopCause.PAUSED: "waiting because sending is paused",
     StopCause.NOT_SET_UP: "waiting until the mail server is set up",
     StopCause.SIGN_IN: "waiting until someone signs in again as %(username)s",
@@ -94,20 +96,6 @@ def status_remark(state: RecipientState) -> str:
     if state is _S.QUEUED:
         return _("It is stored on disk and leaves by itself.")
     return ""
-
-
-def reception_words(reception: Reception, size: str) -> str:
-    """How a message came: `SMTP from 10.2.3.14, TLSv1.2, EHLO "HPA1B2", AUTH LOGIN, 2.1 MB`."""
-    parts = [_("test mail made by Postroom") if reception.way == "test mail" else reception.way.upper()]
-    if reception.peer_address:
-        parts[0] += _(" from %(address)s", address=reception.peer_address)
-    if reception.tls_version:
-        parts.append(reception.tls_version)
-    if reception.helo:
-        parts.append(f'EHLO "{reception.helo}"')
-    if reception.mechanism:
-        parts.append(f"AUTH {reception.mechanism}")
-    return ", ".join([*parts, size])
 
 
 def outcome_word(outcome: Outcome) -> str:

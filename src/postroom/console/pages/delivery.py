@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from postroom.console import times, words
+from postroom.console import words
 from postroom.console.language import _
 from postroom.console.problems import real_values
 from postroom.console.visit import Visit
@@ -71,24 +71,13 @@ async def act(visit: Visit) -> Response:
 
 
 def timeline_of(detail: MessageDetail) -> list[TimelineLine]:
-    """Everything that happened, in order; what we know without an entry (received, stored) is told from the row."""
-    row = detail.row
-    told = {entry.kind for entry in detail.timeline}
+    """Everything that happened, attempts among it, in the order of time."""
     lines = [
         TimelineLine(entry.at_us, "note", _(entry.kind.capitalize()), entry.text, entry.who)
         for entry in detail.timeline
     ]
-    if "received" not in told:
-        how = words.reception_words(detail.reception, times.size(row.size_bytes))
-        lines.append(TimelineLine(row.received_at_us, "note", _("Received"), how))
-    if "repaired" not in told and detail.repairs:
-        lines.append(TimelineLine(row.received_at_us, "note", _("Repaired"), " ".join(detail.repairs)))
-    if "stored" not in told:
-        where = _("on disk as %(id)s, before we answered 250", id=public_id(row.message_id))
-        lines.append(TimelineLine(row.received_at_us, "note", _("Stored"), where))
     lines += [_attempt_line(attempt) for attempt in detail.attempts]
-    order = {"Received": 0, "Repaired": 1, "Stored": 2}
-    return sorted(lines, key=lambda line: (line.at_us, order.get(line.title, 3)))
+    return sorted(lines, key=lambda line: line.at_us)
 
 
 def _attempt_line(attempt: AttemptRow) -> TimelineLine:

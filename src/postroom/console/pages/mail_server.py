@@ -2,6 +2,7 @@
 
 from starlette.responses import Response
 
+from postroom.clock import DAY_US
 from postroom.console.drafts import missing_before_check, next_step
 from postroom.console.times import days_until
 from postroom.console.visit import Visit
@@ -34,7 +35,7 @@ async def show(visit: Visit) -> Response:
         renewed_at_us=grant.renewed_at_us if grant else None,
         secret_ends_on=ends_on,
         secret_days=days_until(ends_on, visit.now_us) if ends_on else None,
-        overview=await store.messages.overview(visit.now_us - 86_400_000_000),
+        overview=await store.messages.overview(visit.now_us - DAY_US),
         disconnect_trouble=visit.asked("trouble") == "disconnect",
     )
 
@@ -68,6 +69,7 @@ async def run_checks(visit: Visit) -> Response:
 
 
 async def discard(visit: Visit) -> Response:
+    await visit.desk.verifications.close()
     await visit.rooms.store.mail_servers.discard_draft()
     return visit.go("/admin/mail-server", said="discarded")
 
@@ -89,5 +91,6 @@ async def disconnect(visit: Visit) -> Response:
 
 
 async def _draft_from_live(visit: Visit) -> None:
+    await visit.desk.verifications.close()
     mail_servers = visit.rooms.store.mail_servers
     await mail_servers.keep_draft(await mail_servers.draft_from_live())

@@ -1,7 +1,6 @@
 """The first page: is mail leaving, what is wrong, and what to set up next."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
@@ -9,9 +8,7 @@ from postroom.clock import DAY_US
 from postroom.console.language import _, ngettext
 from postroom.console.problems import Problem, find_problems
 from postroom.console.visit import Visit
-
-if TYPE_CHECKING:
-    from postroom.store.messages import Overview
+from postroom.store.records import Overview
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ async def show(visit: Visit) -> Response:
     )
 
 
-def headline(overview: "Overview", problems: list[Problem]) -> str:
+def headline(overview: Overview, problems: list[Problem]) -> str:
     """The big sentence."""
     if any(problem.is_stopping for problem in problems):
         start = _("Not sending.")

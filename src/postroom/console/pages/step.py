@@ -13,8 +13,14 @@ async def load_draft(visit: Visit) -> MailServerDraft:
     return await visit.rooms.store.mail_servers.load_draft() or MailServerDraft()
 
 
+async def load_draft_to_change(visit: Visit) -> MailServerDraft:
+    """The same, with no check running that could still write to the draft."""
+    await visit.desk.verifications.close()
+    return await load_draft(visit)
+
+
 async def step_page(
-    visit: Visit, name: str, draft: MailServerDraft, troubles: Troubles | None = None, **values: object
+    visit: Visit, name: str, draft: MailServerDraft, troubles: Troubles | None = None, /, **values: object
 ) -> Response:
     """The template `step_<name>.html` inside the stepper."""
     return await visit.page(

@@ -3,7 +3,7 @@
 from starlette.responses import Response
 
 from postroom.console.drafts import read_addresses
-from postroom.console.pages.step import keep_and_go, load_draft, step_page
+from postroom.console.pages.step import keep_and_go, load_draft, load_draft_to_change, step_page
 from postroom.console.visit import Visit
 
 
@@ -14,7 +14,7 @@ async def show(visit: Visit) -> Response:
 
 
 async def keep(visit: Visit) -> Response:
-    draft, troubles = read_addresses(await load_draft(visit), visit.form)
+    draft, troubles = read_addresses(await load_draft_to_change(visit), visit.form)
     if troubles:
         return await step_page(visit, "addresses", draft, troubles, suggested_test_address=draft.test_address)
     return await keep_and_go(visit, draft, "addresses")

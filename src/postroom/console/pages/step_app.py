@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from postroom.console.drafts import PERMISSIONS, SECRET_DAYS, default_secret_end, read_app
 from postroom.console.forms import Troubles
-from postroom.console.pages.step import keep_and_go, load_draft, step_page
+from postroom.console.pages.step import keep_and_go, load_draft, load_draft_to_change, step_page
 from postroom.console.times import moment
 from postroom.console.visit import Visit
 from postroom.store.records import Authentication, MailServerDraft
@@ -21,7 +21,7 @@ async def show(visit: Visit) -> Response:
 
 
 async def keep(visit: Visit) -> Response:
-    before = await load_draft(visit)
+    before = await load_draft_to_change(visit)
     draft, troubles = read_app(before, visit.form)
     if troubles:
         if "client_secret" in troubles:

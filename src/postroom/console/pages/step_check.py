@@ -64,7 +64,7 @@ async def _events(visit: Visit, draft: MailServerDraft) -> AsyncIterator[str]:
         changed = asyncio.create_task(verification.wait_for_change())
         is_running = verification.is_running
         current = await load_draft(visit)  # a run that passed has noted so in the draft
-        yield _event(visit.fragment("parts/findings.html", **_section(current, verification)))
+        yield _event(visit.fragment("parts/findings.html", draft=current, **_section(current, verification)))
         if not is_running:
             changed.cancel()
             break
@@ -93,7 +93,6 @@ def _section(draft: MailServerDraft, verification: Verification | None) -> dict[
     """What the list of findings shows."""
     failed = [finding for finding in verification.findings if finding.failure] if verification else []
     return {
-        "draft": draft,
         "verification": verification,
         "remedies": {
             finding.check_id: fill(remedy(finding.failure.remedy_id), _values(draft))

@@ -4,7 +4,7 @@ from starlette.responses import Response
 
 from postroom.console.announcements import announcement
 from postroom.console.drafts import change_draft
-from postroom.console.pages.step import keep_and_go, load_draft, step_page
+from postroom.console.pages.step import keep_and_go, load_draft, load_draft_to_change, step_page
 from postroom.console.visit import Visit
 from postroom.store.records import Authentication
 
@@ -16,4 +16,4 @@ async def show(visit: Visit) -> Response:
 async def keep(visit: Visit) -> Response:
     chosen = visit.form.text("authentication")
     method = Authentication.BASIC if chosen == Authentication.BASIC else Authentication.OAUTH
-    return await keep_and_go(visit, change_draft(await load_draft(visit), authentication=method), "method")
+    return await keep_and_go(visit, change_draft(await load_draft_to_change(visit), authentication=method), "method")

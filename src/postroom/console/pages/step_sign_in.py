@@ -4,7 +4,7 @@ from starlette.responses import RedirectResponse, Response
 
 from postroom.console.drafts import PERMISSIONS, missing_before_check, take_sign_in
 from postroom.console.language import _
-from postroom.console.pages.step import load_draft, step_page
+from postroom.console.pages.step import load_draft, load_draft_to_change, step_page
 from postroom.console.visit import Visit, refuse
 from postroom.identity.refused import SignInRefused
 from postroom.remedies import fill, remedy
@@ -40,7 +40,7 @@ async def start(visit: Visit) -> Response:
 async def complete(visit: Visit) -> Response:
     """Back from Microsoft: take the sign-in into the draft, or say why not; then nothing of it is kept."""
     assert visit.session is not None
-    draft = await load_draft(visit)
+    draft = await load_draft_to_change(visit)
     try:
         signed_in = await visit.rooms.sign_ins.complete(str(visit.session.session_id), visit.request.query_params)
     except SignInRefused as refused:
