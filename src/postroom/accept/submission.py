@@ -6,19 +6,17 @@ taken is known before a body exists. What `commit` returned is on the disk; what
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from postroom.accept import policy, refusals
 from postroom.accept.head import HEAD_LIMIT_BYTES, HeadError, find_head_end, read_head
-from postroom.accept.repair import format_received, own_comment, read_facts, repair_head
+from postroom.accept.repair import HeadFacts, format_received, own_comment, read_facts, repair_head
+from postroom.accept.sender_book import SenderBook
 from postroom.clock import Clock
 from postroom.errors import StoreFullError, StoreUnavailableError
 from postroom.message import Reception
+from postroom.store import Store
 from postroom.store.records import App, NewMessage, StoredBody
 from postroom.wire.lines import LineError, LineScanner
-
-if TYPE_CHECKING:
-    from postroom.store import Store
 
 
 @contextmanager
@@ -35,12 +33,13 @@ def _storage_trouble_refused() -> Iterator[None]:
 class Intake:
     """Opens submissions; holds what is the same for all of them."""
 
-    def __init__(self, store: "Store", clock: Clock, host_name: str, size_limit_bytes: int) -> None:
+    def __init__(self, store: Store, clock: Clock, host_name: str, size_limit_bytes: int) -> None:
         self.store = store
         self.clock = clock
         self.host_name = host_name
         """In our Received fields and in the Message-IDs that we add."""
         self.size_limit_bytes = size_limit_bytes
+        self.sender_book = SenderBook(store, clock)
 
     async def open(
         self,
@@ -61,21 +60,13 @@ class Intake:
         if size_bytes is not None and size_bytes > self.size_limit_bytes:
             raise refusals.message_too_large(self.size_limit_bytes, size_bytes)
         with _storage_trouble_refused():
-            rules = await self._rules_of(app)
+            await self.sender_book.hold(app, lambda rules: policy.check_envelope_sender(rules, sender))
             has_room = await self.store.outbox.has_room()
-        policy.check_envelope_sender(rules, sender)
         if not sender.isascii() and not needs_smtputf8:
             raise refusals.smtputf8_missing(sender)
         if not has_room:
             raise refusals.storage_full()
-        return Submission(self, app, rules, sender, reception, is_eight_bit, needs_smtputf8)
-
-    async def _rules_of(self, app: App) -> policy.SenderRules:
-        if not app.is_enabled:
-            raise refusals.app_switched_off(app.name)
-        mail_server = await self.store.mail_servers.default()
-        mailbox = await self.store.mailboxes.find(mail_server.mailbox_id)
-        return policy.sender_rules(app, mail_server, mailbox)
+        return Submission(self, app, sender, reception, is_eight_bit, needs_smtputf8)
 
 
 class Submission:
@@ -85,7 +76,6 @@ class Submission:
         self,
         intake: Intake,
         app: App,
-        rules: policy.SenderRules,
         sender: str,
         reception: Reception,
         is_eight_bit: bool,
@@ -93,7 +83,6 @@ class Submission:
     ) -> None:
         self._intake = intake
         self._app = app
-        self._rules = rules
         self._sender = sender
         self._reception = reception
         self._is_eight_bit = is_eight_bit
@@ -175,7 +164,8 @@ class Submission:
         except HeadError as trouble:
             raise refusals.head_not_readable(str(trouble)) from None
         facts = read_facts(head)
-        policy.check_header_senders(self._rules, facts.from_addresses, facts.sender_addresses)
+        with _storage_trouble_refused():
+            await self._intake.sender_book.hold(self._app, lambda rules: _check_senders(rules, facts))
         host_name = self._intake.host_name
         policy.check_trace(facts.received, own_comment(host_name).encode())
         self._has_eight_bit_head = not content.isascii()
@@ -232,3 +222,7 @@ class Submission:
     def _has_letters_beyond_ascii(self) -> bool:
         """An 8-bit header from a client that does not speak SMTPUTF8 goes on as it came, as 8-bit content."""
         return self._has_eight_bit_head or not all(a.isascii() for a in (self._sender, *self._recipients))
+
+
+def _check_senders(rules: policy.SenderRules, facts: HeadFacts) -> None:
+    policy.check_header_senders(rules, facts.from_addresses, facts.sender_addresses)

@@ -1,12 +1,13 @@
 """The few parts of the store that `accept` asks for, in memory."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from postroom.clock import ManualClock
 from postroom.errors import StoreFullError
 from postroom.ids import IdMaker
 from postroom.message import MailboxState
+from postroom.store import Store
 from postroom.store.records import (
     App,
     Authentication,
@@ -17,9 +18,6 @@ from postroom.store.records import (
     SendRight,
     StoredBody,
 )
-
-if TYPE_CHECKING:
-    from postroom.store import Store
 
 PASSWORD = "Kp7wXq2mRt9vBn4hJc6dFg3s"
 
@@ -108,6 +106,9 @@ class FakeApps:
             raise self.trouble
         return self.apps.get(login) if password == PASSWORD else None
 
+    async def find(self, app_id: int) -> App | None:
+        return next((app for app in self.apps.values() if app.app_id == app_id), None)
+
     async def note_use(self, app_id: int, address: str, tls: str) -> None:
         self.uses.append((app_id, address, tls))
 
@@ -121,5 +122,5 @@ class FakeStore:
     mailboxes: FakeMailboxes = field(default_factory=FakeMailboxes)
     apps: FakeApps = field(default_factory=lambda: FakeApps(SCANNER))
 
-    def as_store(self) -> "Store":
-        return cast("Store", self)
+    def as_store(self) -> Store:
+        return cast(Store, self)

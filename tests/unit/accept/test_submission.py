@@ -9,7 +9,7 @@ from postroom.accept.submission import Intake, Submission
 from postroom.clock import ManualClock
 from postroom.errors import Refusal, StoreFullError, StoreUnavailableError
 from postroom.message import Reception
-from tests.unit.accept.fake_store import SCANNER, FakeStore
+from tests.unit.accept.fake_store import SCANNER, FakeApps, FakeStore
 
 pytestmark = pytest.mark.anyio
 
@@ -27,8 +27,13 @@ def store() -> FakeStore:
 
 
 @pytest.fixture
-def intake(store: FakeStore) -> Intake:
-    return Intake(store.as_store(), ManualClock(), "relay.example", LIMIT)
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def intake(store: FakeStore, clock: ManualClock) -> Intake:
+    return Intake(store.as_store(), clock, "relay.example", LIMIT)
 
 
 async def begin(intake: Intake, *, needs_smtputf8: bool = False) -> Submission:
@@ -226,10 +231,20 @@ async def test_a_full_store_refuses_before_a_body_exists(intake: Intake, store: 
         await begin(intake)
 
 
-async def test_an_app_that_was_switched_off_sends_nothing(intake: Intake) -> None:
-    app = msgspec.structs.replace(SCANNER, is_enabled=False)
+async def test_an_app_that_was_switched_off_sends_nothing_more(
+    intake: Intake, store: FakeStore, clock: ManualClock
+) -> None:
+    await begin(intake)
+    store.apps = FakeApps(msgspec.structs.replace(SCANNER, is_enabled=False))
+    clock.advance(1)
     with pytest.raises(Refusal, match="switch it on under Apps & devices"):
-        await intake.open(app, "scanner@contoso.example", RECEPTION)
+        await begin(intake)
+
+
+async def test_a_sender_that_was_allowed_a_moment_ago_is_not_refused(intake: Intake, store: FakeStore) -> None:
+    await begin(intake)
+    store.apps = FakeApps(msgspec.structs.replace(SCANNER, senders=("new@contoso.example",)))
+    await intake.open(SCANNER, "new@contoso.example", RECEPTION)
 
 
 async def test_what_was_kept_is_not_given_up(intake: Intake, store: FakeStore) -> None:
