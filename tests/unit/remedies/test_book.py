@@ -1,5 +1,6 @@
 """The remedies: complete, short, known by those who name them, and safe to copy."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -18,6 +19,17 @@ BY_PLACE = (
 )
 
 
+REFUSALS = SOURCE / "accept" / "refusals.py"
+
+
+def named_by_refusals() -> set[str]:
+    """What we ourselves do not take: the sixth argument of `_refuse`, and the code where there is none."""
+    calls = [node for node in ast.walk(ast.parse(REFUSALS.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    refusals = [call.args for call in calls if getattr(call.func, "id", "") == "_refuse"]
+    chosen = [arguments[5] if len(arguments) > 5 else arguments[2] for arguments in refusals]
+    return {str(it.value) for it in chosen if isinstance(it, ast.Constant)}
+
+
 def named_in_source() -> dict[str, str]:
     """Each remedy id that the code names, with one file that does."""
     named: dict[str, str] = {}
@@ -25,6 +37,7 @@ def named_in_source() -> dict[str, str]:
         text = path.read_text(encoding="utf-8")
         for pattern in (NAMED, *BY_PLACE):
             named.update(dict.fromkeys(pattern.findall(text), path.name))
+    named.update(dict.fromkeys(named_by_refusals(), REFUSALS.name))
     return named
 
 
@@ -34,7 +47,7 @@ def test_every_remedy_that_the_code_names_exists() -> None:
 
 
 def test_the_search_of_the_code_finds_something_of_each_kind() -> None:
-    assert {"clock_off", "licence_missing", "smtp_auth_off_tenant"} <= set(named_in_source())
+    assert {"clock_off", "licence_missing", "smtp_auth_off_tenant", "sender_not_allowed"} <= set(named_in_source())
 
 
 @pytest.mark.parametrize("it", all_remedies().values(), ids=lambda it: it.remedy_id)
