@@ -1,0 +1,141 @@
+"""The world's mail server: takes mail over an in-memory connection, by the seed well or badly, and writes down what
+arrived. Deliberately not built from our own wire code: it is the witness."""
+
+import asyncio
+import random
+import re
+from collections import Counter
+from typing import cast
+
+from tests.world.loop import VirtualLoop
+
+ADDRESS = ("mail.world.test", 587)
+_MESSAGE_ID = re.compile(rb"^Message-ID: *(<[^>]+>)", re.IGNORECASE | re.MULTILINE)
+
+
+class Witness:
+    """What really arrived: how often each message reached each recipient."""
+
+    def __init__(self) -> None:
+        self.arrived: Counter[tuple[str, str]] = Counter()
+        self.refused: set[tuple[str, str]] = set()
+        self.damaged: list[str] = []
+
+    def take(self, content: bytes, recipients: list[str]) -> None:
+        found = _MESSAGE_ID.search(content)
+        message_id = found.group(1).decode() if found else "(none)"
+        if not content.endswith(b"\r\nthe end\r\n"):
+            self.damaged.append(message_id)
+        for recipient in recipients:
+            self.arrived[message_id, recipient] += 1
+
+
+class Weather:
+    """What goes wrong at the mail server, with which probability a message; it changes as the world goes on."""
+
+    def __init__(self) -> None:
+        self.temporary = 0.0
+        self.drop_after_dot = 0.0
+        self.drop_before_dot = 0.0
+        self.sign_in_fails = False
+        self.reply_delay_seconds = 0.02
+
+
+class MailServerProtocol(asyncio.Protocol):
+    """One conversation. Recipients beginning with `never` are refused for good, one by one."""
+
+    def __init__(self, witness: Witness, weather: Weather, chance: random.Random) -> None:
+        self._witness = witness
+        self._weather = weather
+        self._chance = chance
+        self._buffer = b""
+        self._in_data = False
+        self._recipients: list[str] = []
+        self._login_steps = 0
+        self._ready_at = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._loop = cast(VirtualLoop, asyncio.get_running_loop())
+        self._say("220 mail.world.test ESMTP")
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        while True:
+            if self._in_data:
+                content, dot, rest = (b"\r\n" + self._buffer).partition(b"\r\n.\r\n")
+                if not dot:
+                    return
+                self._buffer, self._in_data = rest, False
+                self._end_of_data(content[2:].replace(b"\r\n..", b"\r\n.") + b"\r\n")
+                continue
+            line, ended, rest = self._buffer.partition(b"\r\n")
+            if not ended:
+                return
+            self._buffer = rest
+            self._answer(line.decode())
+
+    def _say(self, text: str) -> None:
+        """Replies leave in order, each after the server's delay."""
+        delay = self._weather.reply_delay_seconds * self._chance.random()
+        self._ready_at = max(self._ready_at, self._loop.time()) + delay
+        self._loop.call_at(self._ready_at, self._transport.write, (text + "\r\n").encode())
+
+    def _answer(self, line: str) -> None:
+        if self._login_steps:
+            self._login_steps -= 1
+            self._say(self._signed_in() if not self._login_steps else "334 UGFzc3dvcmQ6")
+            return
+        verb = line[:4].upper()
+        if verb == "EHLO":
+            self._say("250-mail.world.test\r\n250-PIPELINING\r\n250-SIZE 50000000\r\n250-8BITMIME\r\n250 AUTH LOGIN")
+        elif verb == "AUTH":
+            self._login_steps = 1 if len(line.split()) > 2 else 2
+            self._say("334 VXNlcm5hbWU6" if self._login_steps == 2 else "334 UGFzc3dvcmQ6")
+        elif verb == "MAIL":
+            self._recipients = []
+            is_away = self._chance.random() < self._weather.temporary
+            self._say("451 4.7.0 Temporary server error" if is_away else "250 2.1.0 Sender OK")
+        elif verb == "RCPT":
+            self._take_recipient(line.partition("<")[2].partition(">")[0])
+        elif verb == "DATA":
+            self._in_data = bool(self._recipients)
+            self._say("354 Start" if self._in_data else "503 5.5.1 No recipients")
+        elif verb == "QUIT":
+            self._say("221 2.0.0 Bye")
+            self._loop.call_at(self._ready_at, self._transport.close)
+        elif verb in ("RSET", "NOOP"):
+            self._recipients = []
+            self._say("250 2.0.0 OK")
+        else:
+            self._say("500 5.3.3 Unrecognized command")
+
+    def _signed_in(self) -> str:
+        if self._weather.sign_in_fails:
+            return "535 5.7.3 Authentication unsuccessful [WORLD]"
+        return "235 2.7.0 Authentication successful"
+
+    def _take_recipient(self, address: str) -> None:
+        if address.startswith("never"):
+            self._say("550 5.1.10 Recipient not found")
+        elif self._chance.random() < self._weather.temporary:
+            self._say("451 4.3.2 Try again later")
+        else:
+            self._recipients.append(address)
+            self._say("250 2.1.5 Recipient OK")
+
+    def _end_of_data(self, content: bytes) -> None:
+        if self._chance.random() < self._weather.drop_before_dot:
+            self._cut()
+            return
+        if self._chance.random() < self._weather.temporary:
+            self._say("451 4.7.0 Temporary server error")
+            return
+        self._witness.take(content, self._recipients)
+        if self._chance.random() < self._weather.drop_after_dot:
+            self._cut()
+            return
+        self._say("250 2.0.0 OK <world> [Hostname=mail.world.test]")
+
+    def _cut(self) -> None:
+        self._loop.call_at(self._ready_at, self._transport.cut)  # type: ignore[attr-defined]
