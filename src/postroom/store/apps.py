@@ -55,7 +55,8 @@ class Apps:
 
     async def authenticate(self, login: str, password: str) -> App | None:
         """The app, or None without telling whether login, password or a switched-off app was the reason."""
-        rows = await self._reader.read(lambda connection: connection.rows("app_to_sign_in", login=login))
+        plain = login if login.isascii() else ""  # ours are; what a client sent may not even be text
+        rows = await self._reader.read(lambda connection: connection.rows("app_to_sign_in", login=plain))
         return _match_password(rows, password)
 
     async def list(self) -> "list[App]":
@@ -166,7 +167,7 @@ def _match_password(rows: "list[Row]", password: str) -> App | None:
 
 
 def _hash(password: str) -> bytes:
-    return hashlib.sha256(password.encode()).digest()
+    return hashlib.sha256(password.encode("utf-8", "surrogatepass")).digest()
 
 
 def _own_app(connection: Connection, app_id: int) -> App:

@@ -42,7 +42,6 @@ class BodyFiles:
         """Files of messages that are being kept at this moment: their writer may not discard them any more."""
         self._unwanted: set[str] = set()
         """Discarded by their writer while they were being kept."""
-        folder.mkdir(mode=0o700, exist_ok=True)
 
     def path(self, name: str) -> Path:
         return self.folder / name

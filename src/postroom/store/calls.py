@@ -5,6 +5,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, Protocol, TypeVar
 
+from postroom.errors import StoreUnavailableError
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -23,7 +25,11 @@ class ThreadCalls:
 
     async def call(self, function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, lambda: function(*arguments, **named))
+        try:
+            running = loop.run_in_executor(self._pool, lambda: function(*arguments, **named))
+        except RuntimeError:
+            raise StoreUnavailableError("The store is closed: Postroom is stopping.") from None
+        return await running
 
     def close(self) -> None:
         self._pool.shutdown()

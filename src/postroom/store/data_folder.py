@@ -31,6 +31,13 @@ class FolderLock:
             ) from trouble
         self._write_holder()
 
+    def make_folder(self, path: Path) -> None:
+        """A folder inside. Errors: DataFolderError."""
+        try:
+            path.mkdir(mode=0o700, exist_ok=True)
+        except OSError as trouble:
+            raise DataFolderError(f"The folder {path} cannot be made: {trouble.strerror}.") from trouble
+
     def _write_holder(self) -> None:
         try:
             os.ftruncate(self._descriptor, 0)

@@ -135,9 +135,10 @@ def _set_up_writer(raw: sqlite3.Connection, path: Path) -> None:
     application_id = raw.execute("PRAGMA application_id").fetchone()[0]
     if not is_new and application_id != APPLICATION_ID:
         raise DataFolderError(f"{path} is a database of another program. Set data_folder to a folder of its own.")
-    # Both stand in the file's first page, so they must be set before the first table.
-    raw.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-    raw.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    if is_new:
+        # Both stand in the file's first page, so they must be set before the first table.
+        raw.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+        raw.execute("PRAGMA auto_vacuum = INCREMENTAL")
     mode = raw.execute("PRAGMA journal_mode = WAL").fetchone()[0]
     if mode != "wal":
         raise DataFolderError(

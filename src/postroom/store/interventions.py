@@ -19,12 +19,8 @@ def retry(connection: Connection, message_id: int, who: str) -> None:
         raise WrongStateError("The message's content was removed by the retention rule; send it again from its source.")
     _move(connection, message, (_S.FAILED, _S.DEFERRED), _S.QUEUED, "has no recipient that failed or waits for a retry")
     deliveries = connection.rows("deliveries_of_message", message_id=message_id)
-    way_out = connection.only_row("default_way_out", now_us=connection.now_us)
-    if deliveries:
-        delivery_id = deliveries[0]["delivery_id"]
-        connection.change("begin_lifetime_anew", delivery_id=delivery_id, ready_us=way_out["ready_us"])
-    else:
-        delivery_id = _add_delivery(connection, message, way_out)
+    delivery_id = deliveries[0]["delivery_id"] if deliveries else _add_delivery(connection, message)
+    connection.change("begin_lifetime_anew", delivery_id=delivery_id, now_us=connection.now_us)
     connection.change("join_delivery", message_id=message_id, delivery_id=delivery_id)
     _finish(connection, message_id, "retried", "Sent again on request.", who)
 
@@ -76,7 +72,8 @@ def _move(
         raise WrongStateError(f"The message {lack}: it is {message['state']}. Nothing was changed.")
 
 
-def _add_delivery(connection: Connection, message: Row, way_out: Row) -> int:
+def _add_delivery(connection: Connection, message: Row) -> int:
+    way_out = connection.only_row("default_way_out", now_us=connection.now_us)
     delivery_id = connection.ids.make_id()
     row = (
         *(delivery_id, message["message_id"], way_out["mail_server_id"], way_out["mailbox_id"], message["lane"]),

@@ -92,10 +92,11 @@ def _below(cursor: str | None) -> int:
 
 def _read_page(connection: Connection, conditions: Sequence[Condition], below_id: int, limit: int) -> _Page:
     floor_id = _window_floor(connection, conditions, below_id)
-    text, values = _compose_page(connection.statement("search_page"), conditions, floor_id, below_id, limit)
+    text, values = _compose_page(connection.statement("search_page"), conditions, floor_id, below_id, limit + 1)
     ids = [row["message_id"] for row in connection.query(text, values)]
     next_below_id: int | None = floor_id or None
-    if len(ids) == limit:
+    if len(ids) > limit:
+        ids = ids[:limit]
         next_below_id = ids[-1]
     return _Page(_message_rows(connection, ids), next_below_id)
 

@@ -93,6 +93,7 @@ class Store:
 
     @classmethod
     async def _open_locked(cls, lock: FolderLock, opening: "_Opening", kind: str) -> "Store":
+        lock.make_folder(opening.bodies_folder)
         wakeup = Wakeup()
         writer: ThreadWriter | InlineWriter
         calls: Calls
@@ -104,9 +105,17 @@ class Store:
         else:
             writer = InlineWriter(wakeup.set, opening.open_committer())
             calls, reader_calls = InlineCalls(), InlineCalls()
-        reader = Reader(opening.open_reader, reader_calls, READERS if kind == "thread" else 1)
-        store = cls(opening, writer, reader, calls, wakeup, lock)
-        await store.bodies.sweep()
+        try:
+            reader = Reader(opening.open_reader, reader_calls, READERS if kind == "thread" else 1)
+            store = cls(opening, writer, reader, calls, wakeup, lock)
+        except BaseException:
+            await writer.close()
+            raise
+        try:
+            await store.bodies.sweep()
+        except BaseException:
+            await store.close()
+            raise
         return store
 
     async def close(self) -> None:

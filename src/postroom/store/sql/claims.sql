@@ -3,13 +3,13 @@
 -- name: expired_leases
 SELECT leased.delivery_id, leased.message_id, leased.owner, leased.attempt_id
 FROM mailboxes
-JOIN deliveries AS leased ON leased.mailbox_id = mailboxes.mailbox_id
+CROSS JOIN deliveries AS leased ON leased.mailbox_id = mailboxes.mailbox_id
 WHERE leased.stage = 'leased' AND leased.expires_at_us <= :now_us
 
 -- name: leases_of_earlier_boots
 SELECT leased.delivery_id, leased.message_id, leased.owner, leased.attempt_id
 FROM mailboxes
-JOIN deliveries AS leased ON leased.mailbox_id = mailboxes.mailbox_id
+CROSS JOIN deliveries AS leased ON leased.mailbox_id = mailboxes.mailbox_id
 WHERE leased.stage = 'leased' AND leased.owner LIKE :node || '.%' AND leased.owner <> :owner
 
 -- name: mailboxes_that_may_send

@@ -18,4 +18,9 @@ UPDATE recipients SET delivery_id = :delivery_id
 WHERE message_id = :message_id AND state = 'queued' AND delivery_id <> :delivery_id
 
 -- name: begin_lifetime_anew
-UPDATE deliveries SET ready_us_at_intake = :ready_us WHERE delivery_id = :delivery_id
+UPDATE deliveries
+SET ready_us_at_intake = (
+    SELECT ready_total_us + max(0, :now_us - coalesce(ready_since_us, :now_us))
+    FROM mailboxes WHERE mailboxes.mailbox_id = deliveries.mailbox_id
+)
+WHERE delivery_id = :delivery_id

@@ -1,0 +1,144 @@
+"""A store on a folder of its own, that can be closed, opened again and cut off, for every engine."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from postroom.clock import ManualClock
+from postroom.message import AfterUnknown, Lane, Reception
+from postroom.outcome import Failure, FailureClass, Outcome, Refused, Sent, StopCause, Stopped, TryLater, Unknown
+from postroom.store import Store
+from postroom.store.faults import FaultHook
+from postroom.store.records import Lease, MailServerDraft, NewMessage, Settlement, StoredBody
+from postroom.vault import Vault
+
+Engine = Literal["thread", "inline"]
+ENGINES: tuple[Engine, ...] = ("thread", "inline")
+MAILBOX_ID = 1
+
+BUSY = Failure(FailureClass.THROTTLE, "busy", "451 4.7.500 Server busy", "wait", smtp_code=451, enhanced="4.7.500")
+NO_SUCH_USER = Failure(FailureClass.RECIPIENT, "recipient_unknown", "550 5.1.1 No such user", "recipient_unknown")
+SIGNED_OUT = Failure(FailureClass.IDENTITY, "grant_revoked", "AADSTS50173: the grant was revoked", "sign_in_again")
+LINE_DROPPED = Failure(FailureClass.UNKNOWN, "connection_broke", "The connection broke", "unknown_outcome")
+
+SENT = Sent("250 2.0.0 OK <abc> [Hostname=AM0.example]")
+REFUSED = Refused(NO_SUCH_USER)
+UNKNOWN = Unknown(LINE_DROPPED)
+
+
+def later(at_us: int) -> TryLater:
+    return TryLater(BUSY, at_us)
+
+
+def stopped(cause: StopCause = StopCause.SIGN_IN, until_us: int | None = None) -> Stopped:
+    return Stopped(SIGNED_OUT, cause, until_us)
+
+
+class KeptStore:
+    """Opens stores on one folder, one clock and one key; every store is closed at the end."""
+
+    def __init__(self, folder: Path, engine: Engine) -> None:
+        self.folder = folder
+        self.engine = engine
+        self.clock = ManualClock()
+        self.vault = Vault(os.urandom(32))
+        self.app_id = 0
+        self._store: Store | None = None
+
+    @property
+    def store(self) -> Store:
+        assert self._store is not None
+        return self._store
+
+    async def open(self, fault: FaultHook | None = None) -> Store:
+        await self.close()
+        self._store = await Store.open(self.folder, self.clock, self.vault, writer=self.engine, fault=fault)
+        return self._store
+
+    async def open_set_up(self, fault: FaultHook | None = None) -> Store:
+        """With a mailbox that is ready and an app."""
+        store = await self.open(fault)
+        await store.mail_servers.save(self.draft(), "anna")
+        app, _ = await store.apps.create("Scanner", "printer", (), "anna")
+        self.app_id = app.app_id
+        return store
+
+    async def close(self) -> None:
+        if self._store is not None:
+            await self._store.close()
+            self._store = None
+
+    def draft(self) -> MailServerDraft:
+        return MailServerDraft(
+            sender="scanner@contoso.com",
+            username="scanner@contoso.com",
+            test_address="anna@contoso.com",
+            tenant="contoso.onmicrosoft.com",
+            client_id="00000000-0000-0000-0000-000000000001",
+            client_secret="the client secret",
+            refresh_token="the refresh token",
+            scopes=("https://outlook.office.com/SMTP.Send", "offline_access"),
+            granted_at_us=self.clock.now_us(),
+        )
+
+    def message(
+        self,
+        *recipients: str,
+        sender: str = "scanner@contoso.com",
+        subject: str = "Scan",
+        body: StoredBody | None = None,
+        lane: Lane = Lane.NORMAL,
+        app_id: int | None = None,
+    ) -> NewMessage:
+        content = b"Subject: Scan\r\n\r\nHello\r\n"
+        return NewMessage(
+            message_id=self.store.ids.make_id(),
+            app_id=app_id or self.app_id,
+            envelope_sender=sender,
+            recipients=recipients or ("bob@fabrikam.com",),
+            header_from=sender,
+            subject=subject,
+            internet_message_id="<1@scanner.contoso.com>",
+            body=body or StoredBody(len(content), content=content),
+            reception=Reception("smtp", "192.0.2.7", "scanner", "TLSv1.3", "LOGIN", "scanner"),
+            received_at_us=self.clock.now_us(),
+            lane=lane,
+        )
+
+    async def keep(self, *recipients: str, subject: str = "Scan", lane: Lane = Lane.NORMAL) -> int:
+        """Keep a message; its id."""
+        new = self.message(*recipients, subject=subject, lane=lane)
+        await self.store.outbox.keep(new)
+        return new.message_id
+
+    async def lease_one(self) -> Lease:
+        leases = await self.store.outbox.lease_due(1)
+        assert len(leases) == 1, "nothing was due"
+        return leases[0]
+
+    async def settle(self, lease: Lease, *outcomes: Outcome) -> None:
+        """One outcome for all recipients, or one for each."""
+        await self.store.outbox.settle(lease, settlement(lease, outcomes))
+
+    async def states(self, message_id: int) -> list[str]:
+        detail = await self.store.messages.find(message_id)
+        assert detail is not None, "the message is gone"
+        return [recipient.state.value for recipient in detail.recipients]
+
+    async def widen(self, **limits: int) -> None:
+        """Set the mailbox's limits; the page for it comes later, so the row is written directly."""
+        columns = ", ".join(f"{column} = {value}" for column, value in limits.items())
+        await self.write(f"UPDATE mailboxes SET {columns}")
+
+    async def hold_after_unknown(self) -> None:
+        await self.write(f"UPDATE apps SET after_unknown = '{AfterUnknown.HOLD}' WHERE app_id = {self.app_id}")
+
+    async def write(self, statement: str) -> None:
+        await self.store._writer.run(lambda connection: connection.raw.execute(statement).rowcount)
+
+
+def settlement(lease: Lease, outcomes: Sequence[Outcome]) -> Settlement:
+    each = list(outcomes) if len(outcomes) > 1 else list(outcomes) * len(lease.recipients)
+    ids = [recipient.recipient_id for recipient in lease.recipients]
+    return Settlement(dict(zip(ids, each, strict=True)), server="AM0.example")
