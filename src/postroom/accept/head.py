@@ -31,9 +31,6 @@ class Head(msgspec.Struct, frozen=True):
     content: bytes
     fields: tuple[Field, ...]
 
-    def named(self, name: bytes) -> list[Field]:
-        return [field for field in self.fields if field.name == name]
-
     def raw(self, field: Field) -> bytes:
         """The value as it stands there, folds and all."""
         return self.content[field.value_start : field.end]

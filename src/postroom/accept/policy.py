@@ -20,6 +20,12 @@ class SenderRules(msgspec.Struct, frozen=True):
 
     app_name: str
     senders: tuple[str, ...]
+    forms: frozenset[str]
+    """The same addresses, as they are compared."""
+
+    @classmethod
+    def of(cls, app_name: str, senders: tuple[str, ...]) -> "SenderRules":
+        return cls(app_name, senders, frozenset(map(same_form, senders)))
 
 
 def sender_rules(app: App, mail_server: MailServer, mailbox: Mailbox) -> SenderRules:
@@ -27,7 +33,7 @@ def sender_rules(app: App, mail_server: MailServer, mailbox: Mailbox) -> SenderR
     senders = app.senders or tuple(dict.fromkeys(filter(None, (mail_server.sender, mailbox.username))))
     if not senders:
         raise refusals.mail_server_not_set_up(app.name)
-    return SenderRules(app.name, senders)
+    return SenderRules.of(app.name, senders)
 
 
 def check_envelope_sender(rules: SenderRules, address: str) -> None:
@@ -50,8 +56,7 @@ def check_header_senders(rules: SenderRules, from_addresses: Iterable[str], send
 
 
 def _check_allowed(rules: SenderRules, address: str, place: str) -> None:
-    wanted = same_form(address)
-    if all(same_form(sender) != wanted for sender in rules.senders):
+    if same_form(address) not in rules.forms:
         raise refusals.sender_not_allowed(rules.app_name, rules.senders, address, place)
 
 

@@ -1,7 +1,7 @@
 """What we change in a message: the head only, and only what RFC 6409 8. lets a submission server change. No I/O."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 import msgspec
@@ -20,6 +20,7 @@ _REASONS = {
     b"return-path": "it is written where a message arrives",
 }
 _ONCE = (b"from", b"sender", b"subject")
+_READ = frozenset({*_ONCE, b"message-id", b"date"})
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._\-]{0,253}[A-Za-z0-9])?|\[[0-9A-Za-z.:]{2,60}\]")
@@ -47,31 +48,31 @@ class RepairedHead(msgspec.Struct, frozen=True):
 
 def read_facts(head: Head) -> HeadFacts:
     """Refusal when From is missing, or when it cannot be said with certainty who the sender is."""
+    fields: dict[bytes, list[Field]] = {}
+    for field in head.fields:
+        fields.setdefault(field.name, []).append(field)
+    values = {name: head.value(found[0]) for name, found in fields.items() if name in _READ}
     for name in _ONCE:
-        if len(head.named(name)) > 1:
+        if len(fields.get(name, ())) > 1:
             raise head_not_readable(f"it has more than one {name.decode().capitalize()} field")
-    from_addresses = _addresses(head, b"from")
+    from_addresses = _addresses(values, b"from")
     if not from_addresses:
         raise from_missing()
     return HeadFacts(
         from_addresses=from_addresses,
-        sender_addresses=_addresses(head, b"sender"),
-        subject=readable_text(_first_value(head, b"subject")),
-        message_id=_first_value(head, b"message-id")[:_MESSAGE_ID_LIMIT_BYTES].decode("ascii", "replace"),
-        has_date=bool(_first_value(head, b"date")),
-        received=tuple(head.raw(field) for field in head.named(b"received")),
+        sender_addresses=_addresses(values, b"sender"),
+        subject=readable_text(values.get(b"subject", b"")),
+        message_id=values.get(b"message-id", b"")[:_MESSAGE_ID_LIMIT_BYTES].decode("ascii", "replace"),
+        has_date=bool(values.get(b"date")),
+        received=tuple(head.raw(field) for field in fields.get(b"received", ())),
     )
 
 
-def _addresses(head: Head, name: bytes) -> tuple[str, ...]:
+def _addresses(values: Mapping[bytes, bytes], name: bytes) -> tuple[str, ...]:
     try:
-        return read_addresses(_first_value(head, name))
+        return read_addresses(values[name]) if name in values else ()
     except AddressFieldError as trouble:
         raise head_not_readable(f"in its {name.decode().capitalize()} field {trouble}") from None
-
-
-def _first_value(head: Head, name: bytes) -> bytes:
-    return next((head.value(field) for field in head.fields if field.name == name), b"")
 
 
 def repair_head(

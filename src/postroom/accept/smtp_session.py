@@ -226,9 +226,12 @@ class SmtpSession(asyncio.Protocol):
         self.flush()
         self._deadline = self._loop.time() + self._limits.idle_timeout_seconds
         self._watch_deadline()
+        known_bytes = len(self._buffer)
         try:
             if self._drained is not None:
                 await self._drained
+            if len(self._buffer) > known_bytes:
+                return
             if self._end is not None:
                 raise self._end
             if self._has_eof:

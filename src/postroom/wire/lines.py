@@ -4,6 +4,7 @@ LINE_LIMIT_BYTES = 998
 """Without its CRLF (RFC 5322 2.1.1, RFC 5321 4.5.3.1.6)."""
 
 _LINE_WITH_END = LINE_LIMIT_BYTES + 2
+_FORBIDDEN = ((b"\n", "bare_lf"), (b"\r", "bare_cr"), (b"\0", "nul"))
 
 
 class LineError(ValueError):
@@ -18,45 +19,43 @@ class LineError(ValueError):
 
 
 class LineScanner:
-    """Reads a message's unstuffed bytes; work per byte is `bytes.find` and `bytes.count` only."""
+    """Reads a message's unstuffed bytes; all work per byte is the standard library's `find` and `replace`."""
 
     def __init__(self) -> None:
         self._ended_lines = 0
         self._open_bytes = 0
-        self._ends_with_cr = False
+        self._held_cr = b""
+        """A CR at the end of a chunk: the next one says whether its LF follows."""
         self.is_eight_bit = False
 
     @property
     def ends_with_line_end(self) -> bool:
-        return self._open_bytes == 0
+        return self._open_bytes == 0 and not self._held_cr
 
     def scan(self, chunk: bytes) -> None:
         """Raises LineError at the first chunk with a line that is not allowed."""
-        if self._ends_with_cr:
-            chunk = b"\r" + chunk
-            self._ends_with_cr = False
-            self._open_bytes -= 1
-        elif not chunk:
-            return
-        if chunk.endswith(b"\r"):
-            self._ends_with_cr = True
-        self._check_bytes(chunk)
+        if self._held_cr:
+            chunk = self._held_cr + chunk
+        self._held_cr = b"\r" if chunk.endswith(b"\r") else b""
+        if self._held_cr:
+            chunk = chunk[:-1]
+        text = chunk.replace(b"\r\n", b"")
+        self._check_bytes(chunk, text)
         self._check_lengths(chunk)
+        self._ended_lines += (len(chunk) - len(text)) // 2
+        self.is_eight_bit = self.is_eight_bit or not text.isascii()
 
     def finish(self) -> None:
         """A message that ends with CR alone has a bare CR."""
-        if self._ends_with_cr:
+        if self._held_cr:
             raise LineError("bare_cr", self._ended_lines + 1)
 
-    def _check_bytes(self, chunk: bytes) -> None:
-        ends = chunk.count(b"\r\n")
-        if chunk.count(b"\n") != ends:
-            raise LineError("bare_lf", self._line_of_bare(chunk, b"\n"))
-        if chunk.count(b"\r") != ends + self._ends_with_cr:
-            raise LineError("bare_cr", self._line_of_bare(chunk, b"\r"))
-        if b"\0" in chunk:
-            raise LineError("nul", self._line_at(chunk, chunk.index(b"\0")))
-        self.is_eight_bit = self.is_eight_bit or not chunk.isascii()
+    def _check_bytes(self, chunk: bytes, text: bytes) -> None:
+        for letter, kind in _FORBIDDEN:
+            if letter in text:
+                # The line ends are hidden, so that the letter is found where it stands alone.
+                position = chunk.replace(b"\r\n", b"\x01\x01").index(letter)
+                raise LineError(kind, self._line_at(chunk, position))
 
     def _check_lengths(self, chunk: bytes) -> None:
         """Jumps from the last line end within reach to the next: about one step for each 998 bytes."""
@@ -68,16 +67,11 @@ class LineScanner:
                 raise LineError("long_line", self._line_at(chunk, start))
             start, reach = end + 2, _LINE_WITH_END
         end = chunk.rfind(b"\r\n", start)
-        self._open_bytes = len(chunk) - end - 2 if end >= 0 else self._open_bytes * (start == 0) + len(chunk) - start
-        self._ended_lines += chunk.count(b"\r\n")
-        # An open line may have 998 bytes and the CR of its end; one more byte can only be too many.
-        if self._open_bytes - self._ends_with_cr > LINE_LIMIT_BYTES:
-            raise LineError("long_line", self._ended_lines + 1)
+        if end >= 0:
+            start = end + 2
+        self._open_bytes = (0 if start else self._open_bytes) + len(chunk) - start
+        if self._open_bytes > LINE_LIMIT_BYTES:
+            raise LineError("long_line", self._line_at(chunk, len(chunk)))
 
     def _line_at(self, chunk: bytes, position: int) -> int:
         return self._ended_lines + chunk.count(b"\r\n", 0, position) + 1
-
-    def _line_of_bare(self, chunk: bytes, letter: bytes) -> int:
-        """Only ever called once, for a message that is refused."""
-        hidden = chunk.replace(b"\r\n", b"\x01\x01")
-        return self._line_at(chunk, hidden.index(letter))

@@ -15,7 +15,7 @@ from postroom.accept.policy import (
 from postroom.errors import Refusal
 from tests.unit.accept.fake_store import SCANNER, FakeMailboxes, FakeMailServers
 
-RULES = SenderRules("HP 2nd floor", ("scanner@contoso.example",))
+RULES = SenderRules.of("HP 2nd floor", ("scanner@contoso.example",))
 
 
 @pytest.mark.anyio
