@@ -127,6 +127,7 @@ class SmtpStream(asyncio.Protocol):
     async def drain(self, timeout_seconds: float) -> None:
         """Wait until the other end has taken most of what was written. BrokenConnectionError."""
         deadline = self._loop.time() + timeout_seconds
+        await asyncio.sleep(0)  # hear what has arrived meanwhile, and let others have their turn
         while self._writing_is_paused and self.is_open:
             await self._wait(deadline, "The mail server stopped taking the message")
         if not self.is_open:

@@ -5,7 +5,7 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 import trustme
 
@@ -79,9 +79,11 @@ class Peer:
         await self.say("235 2.7.0 Authentication successful")
 
     async def take_envelope(self, recipients: int = 1, *, data: str = "354 Go on") -> None:
-        """MAIL, RCPT and DATA in one flight, all accepted."""
+        """MAIL, RCPT and DATA in one flight, all accepted; or QUIT, which ends the script."""
         for _ in range(recipients + 2):
-            await self.hear()
+            if await self.hear() == "QUIT":
+                await self.say("221 2.0.0 Bye")
+                raise Hung
         await self.say("250 2.1.0 Sender OK", *["250 2.1.5 Recipient OK"] * recipients, data)
 
     def drop(self) -> None:
@@ -173,8 +175,8 @@ def server_context(authority: trustme.CA, *names: str) -> ssl.SSLContext:
     return context
 
 
-def a_mail_server(port: int = 587, **changes: object) -> MailServer:
-    known: dict[str, object] = {
+def a_mail_server(port: int = 587, **changes: Any) -> MailServer:
+    known: dict[str, Any] = {
         "mail_server_id": 1,
         "name": "Example",
         "host": HOST,
@@ -188,24 +190,24 @@ def a_mail_server(port: int = 587, **changes: object) -> MailServer:
         "mailbox_id": 7,
         "ehlo_name": "postroom.example.test",
     }
-    return MailServer(**(known | changes))  # type: ignore[arg-type]
+    return MailServer(**(known | changes))
 
 
 def a_mailbox() -> Mailbox:
     return Mailbox(7, "scanner@example.test", "scanner@example.test", Authentication.BASIC, MailboxState.READY)
 
 
-def a_parcel(*recipients: str, body: Iterable[bytes] = (MESSAGE,), **changes: object) -> Parcel:
+def a_parcel(*recipients: str, body: Iterable[bytes] = (MESSAGE,), **changes: Any) -> Parcel:
     chunks = list(body)
 
     async def read() -> AsyncIterator[bytes]:
         for chunk in chunks:
             yield chunk
 
-    known: dict[str, object] = {
+    known: dict[str, Any] = {
         "envelope_sender": "noreply@example.test",
         "recipients": recipients or ("b@example.net",),
         "size_bytes": sum(map(len, chunks)),
         "open_body": read,
     }
-    return Parcel(**(known | changes))  # type: ignore[arg-type]
+    return Parcel(**(known | changes))
