@@ -74,8 +74,9 @@ def settings_of(steps: list[Step]) -> dict[str, str]:
 class Player:
     """One conversation."""
 
-    def __init__(self, name: str, port: int, tls: ssl.SSLContext, kept: KeptMessages) -> None:
+    def __init__(self, name: str, port: int, tls: ssl.SSLContext, password: str, kept: KeptMessages) -> None:
         self._name = name
+        self._password = password
         self._port = port
         self._tls = tls
         self._kept = kept
@@ -95,7 +96,7 @@ class Player:
     async def _take(self, step: Step) -> None:
         match step.kind:
             case "send":
-                self._unsent += _fill(step.text).encode() + b"\r\n"
+                self._unsent += _fill(step.text, self._password).encode() + b"\r\n"
             case "send raw":
                 self._unsent += step.text.encode().decode("unicode_escape").encode("latin-1")
             case "expect":
@@ -175,7 +176,8 @@ def _matches(what: str, wanted: str, kept: Kept) -> bool:
     return found[what]
 
 
-def _fill(text: str) -> str:
+def _fill(text: str, password: str) -> str:
+    text = text.replace("{password}", password)
     text = re.sub(r"\{plain (\S+) (\S+)\}", lambda found: _base64(f"\0{found[1]}\0{found[2]}"), text)
     return re.sub(r"\{b64 ([^}]*)\}", lambda found: _base64(found[1]), text)
 

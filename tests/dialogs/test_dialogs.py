@@ -9,12 +9,14 @@ import trustme
 from postroom.accept.profiles import SUBMISSION, ListenerLimits, local_profile
 from postroom.accept.smtp_server import SmtpServer
 from postroom.accept.submission import Intake
-from postroom.clock import ManualClock
+from postroom.clock import SystemClock
+from postroom.store import Store
+from postroom.vault import Vault
 from tests.dialogs.player import DialogFailed, Kept, Player, dialogs, read_dialog, settings_of
-from tests.unit.accept.fake_store import SCANNER, FakeStore
 
 pytestmark = pytest.mark.anyio
 
+SENDERS = ("scanner@contoso.example", "it@contoso.example")
 SIZE_LIMIT_BYTES = 1_000_000
 
 
@@ -37,16 +39,17 @@ def client_tls(authority: trustme.CA) -> ssl.SSLContext:
     return context
 
 
-async def play(path: Path, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
+async def play(path: Path, folder: Path, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
     steps = read_dialog(path)
     settings = settings_of(steps)
-    store = FakeStore()
-    intake = Intake(store.as_store(), ManualClock(), "relay.example", int(settings.get("size", SIZE_LIMIT_BYTES)))
+    clock = SystemClock()
+    store = await Store.open(folder / "data", clock, Vault(bytes(32)))
+    app, password = await store.apps.create("HP 2nd floor", "", SENDERS, "test")
     server = SmtpServer(
-        intake,
+        Intake(store, clock, "relay.example", int(settings.get("size", SIZE_LIMIT_BYTES))),
         store.apps,
         server_tls,
-        profile=local_profile(SCANNER) if "guest" in settings else SUBMISSION,
+        profile=local_profile(app) if "guest" in settings else SUBMISSION,
         limits=ListenerLimits(sign_in_delay_seconds=0),
     )
     await server.start("127.0.0.1", 0)
@@ -54,18 +57,28 @@ async def play(path: Path, server_tls: ssl.SSLContext, client_tls: ssl.SSLContex
     async def kept() -> list[Kept]:
         if player.has_hung_up:
             await server.stop(grace_seconds=5)  # what is not kept by then never will be
-        return [Kept(new.envelope_sender, new.recipients, new.body.content or b"") for new in store.outbox.kept]
+        rows, _ = await store.messages.search("")
+        return [await read_kept(store, row.message_id) for row in reversed(rows)]
 
-    player = Player(path.name, server.port, client_tls, kept)
+    player = Player(path.name, server.port, client_tls, password, kept)
     try:
         await player.play(steps)
     finally:
         await server.stop(grace_seconds=5)
+        await store.close()
+
+
+async def read_kept(store: Store, message_id: int) -> Kept:
+    detail = await store.messages.find(message_id)
+    assert detail is not None
+    assert detail.body is not None
+    content = b"".join([chunk async for chunk in store.bodies.read(detail.body)])
+    return Kept(detail.envelope_sender, tuple(recipient.address for recipient in detail.recipients), content)
 
 
 @pytest.mark.parametrize("path", dialogs(), ids=lambda path: path.stem)
-async def test_dialog(path: Path, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
-    await play(path, server_tls, client_tls)
+async def test_dialog(path: Path, tmp_path: Path, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
+    await play(path, tmp_path, server_tls, client_tls)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +95,7 @@ async def test_a_dialog_can_fail(
     path = tmp_path / "false.smtp"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(DialogFailed) as caught:
-        await play(path, server_tls, client_tls)
+        await play(path, tmp_path, server_tls, client_tls)
     assert str(caught.value).startswith(why)
 
 
