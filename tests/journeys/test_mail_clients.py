@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import smtplib
+import socket
 import ssl
 import subprocess
 import tracemalloc
@@ -30,6 +31,12 @@ from postroom.vault import Vault
 pytestmark = pytest.mark.anyio
 
 SENDER = "scanner@contoso.example"
+
+
+@pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
+    """Both loops that the server runs on: their TLS upgrades differ."""
+    return "asyncio", {"use_uvloop": request.param}
 
 
 @dataclass
@@ -268,6 +275,18 @@ async def test_the_first_bytes_under_tls_may_come_with_the_end_of_the_handshake(
         except ssl.SSLWantReadError:
             continue
     assert answer.startswith(b"250-relay.example\r\n")
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_replies_do_not_wait_for_more_to_come(relay: Relay) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", relay.server.port)
+    while not relay.server.connection_count:
+        await asyncio.sleep(0.01)
+    [session] = relay.server._sessions
+    assert session._transport is not None
+    connection = session._transport.get_extra_info("socket")
+    assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     writer.close()
     await writer.wait_closed()
 

@@ -57,7 +57,8 @@ class SmtpSession(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
-        self.peer_address = str(peer[0]) if isinstance(peer, tuple) else None
+        # A listener on :: sees IPv4 clients in IPv6's clothes.
+        self.peer_address = str(peer[0]).removeprefix("::ffff:") if isinstance(peer, tuple) else None
         self._on_made(self)
 
     def data_received(self, data: bytes) -> None:
