@@ -6,7 +6,7 @@
 import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -20,7 +20,7 @@ from postroom.store.faults import Crash, FaultPoints
 CHECKPOINT_FROM_BYTES = 16 * 1024 * 1024
 RESTART_FROM_BYTES = 256 * 1024 * 1024
 PAGES_GIVEN_BACK = 1024
-PAGES_A_REQUEST = 6  # what a small request dirties, roughly; each checkpoint puts the estimate right
+PAGES_A_BATCH = 12  # what a commit dirties besides what it carries, roughly; each checkpoint puts the estimate right
 
 Asked = TypeVar("Asked")
 Answered = TypeVar("Answered")
@@ -59,8 +59,6 @@ class Request:
     asked: Any
     size_bytes: int
     future: "asyncio.Future[Any]"
-    is_abandoned: bool = field(default=False)
-    """The caller was cancelled before the work began."""
 
 
 class Answer(NamedTuple):
@@ -89,7 +87,7 @@ class Committer:
                 return [Answer(requests[0], None, as_store_error(trouble))]
             return [answer for request in requests for answer in self.commit([request])]
         self._faults.reach("after_commit")
-        self._log_bytes += sum(PAGES_A_REQUEST * PAGE_BYTES + request.size_bytes for request in requests)
+        self._log_bytes += PAGES_A_BATCH * PAGE_BYTES + sum(request.size_bytes for request in requests)
         return answers
 
     def _commit_together(self, requests: Sequence[Request]) -> list[Answer]:
@@ -142,11 +140,11 @@ class Committer:
         if log_path not in self._identities and log_path.exists():
             self._identities[log_path] = file_identity(log_path)
 
-    def tidy(self, from_bytes: int = CHECKPOINT_FROM_BYTES) -> None:
+    def tidy(self, from_bytes: int | None = None) -> None:
         """Copy the log into the database when it has grown: between batches, off every caller's path."""
         if self.connection.has_freed_pages:
             self._give_back_pages()
-        if self._log_bytes < from_bytes:
+        if self._log_bytes < (CHECKPOINT_FROM_BYTES if from_bytes is None else from_bytes):
             return
         try:
             self._faults.reach("before_checkpoint")

@@ -75,7 +75,7 @@ class _Queue:
         while self._requests and len(taken) < BATCH_LIMIT_REQUESTS and taken_bytes < BATCH_LIMIT_BYTES:
             request = self._requests.popleft()
             self.size_bytes -= request.size_bytes
-            if not request.is_abandoned:
+            if not request.future.cancelled():  # its caller gave up before its turn
                 taken.append(request)
                 taken_bytes += request.size_bytes
         return taken
@@ -89,21 +89,12 @@ class _WriterParts:
         self._loop = asyncio.get_running_loop()
 
     def submit(self, work: Work[Asked, Answered], asked: Asked, size_bytes: int = 0) -> "asyncio.Future[Answered]":
-        return self._submit(work, asked, size_bytes).future
-
-    def _submit(self, work: Work[Any, Any], asked: Any, size_bytes: int) -> Request:
-        request = Request(work, asked, REQUEST_BYTES + size_bytes, self._loop.create_future())
-        self._enqueue(request)
-        return request
+        future: asyncio.Future[Answered] = self._loop.create_future()
+        self._enqueue(Request(work, asked, REQUEST_BYTES + size_bytes, future))
+        return future
 
     async def perform(self, work: Work[Asked, Answered], asked: Asked, size_bytes: int = 0) -> Answered:
-        request = self._submit(work, asked, size_bytes)
-        try:
-            answered: Answered = await request.future
-        except asyncio.CancelledError:
-            request.is_abandoned = True
-            raise
-        return answered
+        return await self.submit(work, asked, size_bytes)
 
     async def run(self, step: Callable[[Connection], Answered], *, wakes: bool = False) -> Answered:
         answered: Answered = await self.perform(SINGLE_WAKING if wakes else SINGLE, step)

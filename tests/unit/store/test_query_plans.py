@@ -1,0 +1,103 @@
+"""Every query of the hot path is served by an index: the planner is asked."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from postroom.store.database import Connection
+from postroom.store.messages import _compose_page
+from postroom.store.search_words import parse_search
+from postroom.store.statements import load_statements
+from tests.unit.store.open_connection import migrated
+
+# Tables with one row, one row a mailbox, or one a state: looking at all of them is what is meant.
+FEW_ROWS = {"mailboxes", "mail_servers", "instance", "recipient_counts", "setup_links", "mail_server_drafts", "apps"}
+# What the planner calls the rows of a JSON parameter, of a subquery, or of the leased deliveries only.
+BOUNDED = {"given", "move", "ended", "staged", "claimed", "name", "json_each", "truth", "leased", "CONSTANT"}
+ONE_PAGE = {"recent_audit", "anybody"}  # end at their LIMIT
+PRUNED_SOON = {"delete_recipient_minutes"}  # two days of minutes
+LIVE_ONLY = {"waiting_by_mailbox"}  # the live deliveries, in one covering index
+
+
+def plan_of(connection: Connection, text: str) -> list[str]:
+    names = set(re.findall(r":([a-z_]+)", text))
+    values = dict.fromkeys(names, "[]" if "json_each" in text else None)
+    return [row["detail"] for row in connection.raw.execute(f"EXPLAIN QUERY PLAN {text}", values)]
+
+
+def scans(plan: list[str]) -> list[str]:
+    found = []
+    for step in plan:
+        match = re.match(r"SCAN (\S+)", step)
+        if match and match[1] not in FEW_ROWS | BOUNDED and not match[1].startswith("("):
+            found.append(step)
+    return found
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, text in load_statements().items() if not text.endswith("VALUES") and name != "search_page"]
+)
+def test_no_statement_reads_a_whole_table(tmp_path: Path, name: str) -> None:
+    if name in ONE_PAGE | PRUNED_SOON | LIVE_ONLY:
+        return
+    with migrated(tmp_path) as connection:
+        plan = plan_of(connection, connection.statement(name))
+    # The inner SELECT of due_deliveries carries the name of its table; it ends at its LIMIT.
+    assert [step for step in scans(plan) if (name, step) != ("due_deliveries", "SCAN deliveries")] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [
+        ("due_deliveries", "SEARCH deliveries USING INDEX deliveries_due (mailbox_id=?)"),
+        ("any_due_delivery", "SEARCH deliveries USING INDEX deliveries_due (mailbox_id=?)"),
+        ("wake_waiting", "SEARCH deliveries USING INDEX deliveries_waiting (mailbox_id=? AND due_at_us<?)"),
+        ("expired_leases", "SEARCH leased USING INDEX deliveries_leased (mailbox_id=? AND expires_at_us<?)"),
+        ("move_recipients", "SEARCH recipients USING INTEGER PRIMARY KEY (rowid=?)"),
+        ("lease_recipients", "SEARCH recipients USING INTEGER PRIMARY KEY (rowid=?)"),
+        ("lease_deliveries", "SEARCH deliveries USING INTEGER PRIMARY KEY (rowid=?)"),
+        ("end_attempts", "SEARCH attempts USING INTEGER PRIMARY KEY (rowid=?)"),
+        ("summarise_messages", "SEARCH messages USING INTEGER PRIMARY KEY (rowid=?)"),
+        ("free_pace_slots", "SEARCH pace_slots USING COVERING INDEX pace_slots_by_use (mailbox_id=? AND used_at_us<?)"),
+        ("app_to_sign_in", "SEARCH apps USING INDEX sqlite_autoindex_apps_1 (login=?)"),
+        ("session", "SEARCH sessions USING INDEX sqlite_autoindex_sessions_1 (token_hash=?)"),
+        ("waiting_by_mailbox", "SCAN deliveries USING COVERING INDEX deliveries_waits"),
+        (
+            "prune_content",
+            "SEARCH messages USING INDEX messages_to_prune (finished_at_us>? AND finished_at_us<?)",
+        ),
+    ],
+)
+def test_the_hot_path_uses_the_index_made_for_it(tmp_path: Path, name: str, index: str) -> None:
+    with migrated(tmp_path) as connection:
+        assert index in plan_of(connection, connection.statement(name))
+
+
+@pytest.mark.parametrize("name", ["due_deliveries", "any_due_delivery", "free_pace_slots", "wake_waiting"])
+def test_order_comes_from_the_index(tmp_path: Path, name: str) -> None:
+    with migrated(tmp_path) as connection:
+        plan = plan_of(connection, connection.statement(name))
+    sorts = [step for step in plan if "TEMP B-TREE" in step]
+    # due_deliveries sorts the handful of rows that it has chosen once more, after joining.
+    assert len(sorts) == (1 if name == "due_deliveries" else 0)
+
+
+@pytest.mark.parametrize(
+    ("words", "step"),
+    [
+        ("", "SEARCH messages USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+        (
+            "status:failed",
+            "SEARCH messages USING COVERING INDEX messages_by_state",
+        ),
+        ("from:anna", "SEARCH messages USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+        ("id:0A03ZKR00000K", "SEARCH messages USING INTEGER PRIMARY KEY (rowid=?)"),
+    ],
+)
+def test_a_page_of_the_list_walks_an_index(tmp_path: Path, words: str, step: str) -> None:
+    with migrated(tmp_path) as connection:
+        text, values = _compose_page(connection.statement("search_page"), parse_search(words), 0, 1 << 62, 50)
+        plan = [row["detail"] for row in connection.query(f"EXPLAIN QUERY PLAN {text}", values)]
+    assert any(line.startswith(step) for line in plan), plan
+    assert not any("TEMP B-TREE" in step for step in plan)

@@ -1,0 +1,48 @@
+"""Planted secrets are looked for in every file of the data folder, by another program, while the store is open."""
+
+import subprocess
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from postroom.store.records import Authentication
+from tests.contract.kept_store import MAILBOX_ID, KeptStore
+
+pytestmark = pytest.mark.anyio
+
+
+def hits(folder: Path, text: str) -> list[str]:
+    # Not read by this process: closing a file that SQLite has open would drop its locks.
+    found = subprocess.run(["grep", "-rlaF", "--", text, str(folder)], capture_output=True, text=True, check=False)
+    return found.stdout.splitlines()
+
+
+async def test_no_secret_stands_on_the_disk_in_clear(tmp_path: Path) -> None:
+    kept = KeptStore(tmp_path / "data", "thread")
+    store = await kept.open_set_up()
+    planted = {name: f"planted-{name}-1f0c2b" for name in ("secret", "password", "token", "rotated", "passphrase")}
+    draft = msgspec.structs.replace(
+        kept.draft(),
+        client_secret=planted["secret"],
+        password=planted["password"],
+        refresh_token=planted["token"],
+        test_address="visible@contoso.com",
+    )
+    await store.mail_servers.keep_draft(draft)
+    await store.mail_servers.save(draft, "anna")
+    await store.mail_servers.keep_draft(draft)
+    await store.mailboxes.keep_refresh_token(MAILBOX_ID, planted["rotated"], ())
+    basic = msgspec.structs.replace(draft, authentication=Authentication.BASIC)
+    await store.mail_servers.save(basic, "anna")
+    link = await store.people.make_setup_link_token()
+    person = await store.people.create_first(link, "Anna", "anna@contoso.com", planted["passphrase"])
+    cookie, session = await store.people.open_session(person.person_id)
+    _, app_password = await store.apps.create("HP", "", (), "anna")
+    secrets = [*planted.values(), link, cookie, session.csrf_token, app_password]
+    assert hits(kept.folder, "visible@contoso.com") != [], "the search itself must be able to find something"
+    for secret in secrets:
+        assert hits(kept.folder, secret) == []
+    await kept.close()
+    for secret in secrets:
+        assert hits(kept.folder, secret) == []
