@@ -29,7 +29,11 @@ REFRESH_IDLE_SECONDS = 90 * 86_400
 
 
 class AccessClaims(msgspec.Struct, frozen=True):
-    """What a verified access token says. `scopes` are short names, `SMTP.Send`."""
+    """What a verified access token says. `scopes` and `roles` are short names, `SMTP.Send`, `Mail.Send`.
+
+    `roles` are an application's own permissions; a token without a user may have none (4.9). Then
+    `object_id` is the enterprise application's and `user_principal_name` is empty.
+    """
 
     audience: str
     scopes: frozenset[str]
@@ -38,6 +42,8 @@ class AccessClaims(msgspec.Struct, frozen=True):
     tenant_id: str
     client_id: str
     expires_at: float
+    roles: frozenset[str] = frozenset()
+    is_app_only: bool = False
 
 
 class TokenProblem(msgspec.Struct, frozen=True):
@@ -163,6 +169,31 @@ class Tokens:
         }
         return self._sign(claims)
 
+    def issue_app_token(
+        self, client_id: str, object_id: str, resource: str, roles: Iterable[str], *, appidacr: str = "1"
+    ) -> str:
+        """A token of the application itself; without any role it has no claim `roles` (4.9).
+
+        `object_id` is the enterprise application's. `appidacr`: 1 by secret, 2 by certificate.
+        """
+        claims = {
+            "aud": resource,
+            "iss": f"https://sts.windows.net/{self.tenant.tenant_id}/",
+            **_times(self.clock.now()),
+            "app_displayname": self.tenant.app(client_id).name,
+            "appid": client_id,
+            "appidacr": appidacr,
+            "idtyp": "app",
+            "oid": object_id,
+            "sub": object_id,
+            "tid": self.tenant.tenant_id,
+            "uti": secrets.token_urlsafe(16),
+            "ver": "1.0",
+        }
+        if named := sorted(roles):
+            claims["roles"] = named
+        return self._sign(claims)
+
     def check_access_token(
         self,
         token: str,
@@ -171,7 +202,20 @@ class Tokens:
         audiences: frozenset[str] = SMTP_AUDIENCES,
         scope: str = "SMTP.Send",
     ) -> AccessClaims | TokenProblem:
-        """Check signature, audience, life time, scope and the user's sessions; `now` is Unix seconds."""
+        """As `read_access_token`, and the token must be a user's that allows `scope`."""
+        claims = self.read_access_token(token, now, audiences=audiences)
+        if isinstance(claims, TokenProblem) or scope in claims.scopes:
+            return claims
+        has = " ".join(sorted(claims.scopes)) or "nothing"
+        return TokenProblem("scope missing", f"the token allows {has}, not {scope}")
+
+    def read_access_token(
+        self, token: str, now: float | None = None, *, audiences: frozenset[str] = SMTP_AUDIENCES
+    ) -> AccessClaims | TokenProblem:
+        """Check signature, audience, life time and the user's sessions; what it allows is for the caller to judge.
+
+        `now` is Unix seconds. A token of an application itself has no user and no sessions.
+        """
         try:
             said = jwt.decode(token, self._key, algorithms=["RS256"]).claims
         except BadSignatureError:
@@ -179,7 +223,7 @@ class Tokens:
         except (JoseError, ValueError) as error:
             return TokenProblem("malformed", f"not a signed JSON Web Token: {error}")
         claims = _read_claims(said)
-        return self._claims_problem(claims, said, now, audiences, scope) or claims
+        return self._claims_problem(claims, said, now, audiences) or claims
 
     def _claims_problem(
         self,
@@ -187,7 +231,6 @@ class Tokens:
         said: dict[str, Any],
         now: float | None,
         audiences: frozenset[str],
-        scope: str,
     ) -> TokenProblem | None:
         if claims.audience not in audiences:
             wanted = " or ".join(sorted(audiences))
@@ -195,9 +238,8 @@ class Tokens:
         late_seconds = (self.clock.now() if now is None else now) - claims.expires_at
         if late_seconds >= 0:
             return TokenProblem("expired", f"the token expired {late_seconds:.0f} s ago")
-        if scope not in claims.scopes:
-            has = " ".join(sorted(claims.scopes)) or "nothing"
-            return TokenProblem("scope missing", f"the token allows {has}, not {scope}")
+        if claims.is_app_only:
+            return None
         user = self.tenant.users.get(claims.object_id)
         if user is None:
             return TokenProblem("unknown user", f"there is no user {claims.object_id}")
@@ -251,6 +293,8 @@ def _read_claims(said: dict[str, Any]) -> AccessClaims:
         tenant_id=str(said.get("tid", "")),
         client_id=str(said.get("appid", "")),
         expires_at=float(said.get("exp", 0)),
+        roles=frozenset(str(role) for role in said.get("roles", ())),
+        is_app_only=said.get("idtyp") == "app",
     )
 
 
