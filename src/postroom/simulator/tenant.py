@@ -12,10 +12,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from postroom.simulator.clock import SimulatorClock
+from postroom.simulator.directory_rules import EntraSwitches, SignInState
+from postroom.simulator.directory_rules import TokenEndpointFault as TokenEndpointFault
+from postroom.simulator.registration import AppRegistration as AppRegistration
+from postroom.simulator.registration import ClientSecret as ClientSecret
 
 Right = Literal["send_as", "send_on_behalf", "full_access"]
 LicenseRead = Literal["full", "limited", "forbidden"]
-TokenEndpointFault = Literal["500", "503_retry_after", "html"]
 
 DAY_SECONDS = 86_400
 # Entra ID lets a secret live for 24 months at most.
@@ -60,38 +63,13 @@ class User:
     send_on_behalf: set[str] = field(default_factory=set)
     full_access: set[str] = field(default_factory=set)
     sessions_valid_from: float = 0.0
+    sign_in: SignInState = field(default_factory=SignInState)
 
     @property
     def addresses(self) -> set[str]:
         """User principal name, primary address and aliases, in lower case."""
         every = (self.user_principal_name, self.mail, *self.proxy_addresses)
         return {address.lower() for address in every if address}
-
-
-@dataclass
-class ClientSecret:
-    secret_id: str
-    value: str
-    hint: str
-    ends_at: float
-    display_name: str = ""
-
-
-@dataclass
-class AppRegistration:
-    """Permissions and consents are the names that Entra's page lists: `SMTP.Send`, `User.Read`."""
-
-    client_id: str
-    name: str
-    redirect_uris: list[str] = field(default_factory=list)
-    secrets: list[ClientSecret] = field(default_factory=list)
-    delegated_permissions: set[str] = field(default_factory=set)
-    admin_consented: set[str] = field(default_factory=set)
-    user_consented: dict[str, set[str]] = field(default_factory=dict)
-    is_multitenant: bool = False
-
-    def consented_permissions(self, object_id: str) -> set[str]:
-        return self.admin_consented | self.user_consented.get(object_id, set())
 
 
 @dataclass
@@ -109,6 +87,7 @@ class Tenant:
     strict_send_on_behalf: bool = False
     license_read: LicenseRead = "full"
     token_endpoint_fault: TokenEndpointFault | None = None
+    entra: EntraSwitches = field(default_factory=EntraSwitches)
 
     def __post_init__(self) -> None:
         # The same names give the same ids at each start, so that a set-up survives a restart.
@@ -150,6 +129,8 @@ class Tenant:
             is_shared=is_shared,
             is_administrator=is_administrator,
         )
+        if is_administrator:
+            user.sign_in.roles.add("Global Administrator")
         self.users[user.object_id] = user
         return user
 
@@ -178,7 +159,10 @@ class Tenant:
     def set_password(self, object_id: str, password: str) -> None:
         if not password:
             raise OperationError("Give the user a password.")
-        self.user(object_id).password = password
+        user = self.user(object_id)
+        user.password = password
+        user.sign_in.password_changed_at = self.clock.now()
+        user.sign_in.password_is_expired = False
 
     def set_licensed(self, object_id: str, *, licensed: bool) -> None:
         self.user(object_id).licensed = licensed
@@ -250,7 +234,7 @@ class Tenant:
             is_multitenant=is_multitenant,
         )
         if redirect_uri.strip():
-            app.redirect_uris.append(_checked_redirect_uri(redirect_uri))
+            app.redirect_uris.append(checked_redirect_uri(redirect_uri))
         self.apps[app.client_id] = app
         return app
 
@@ -261,7 +245,7 @@ class Tenant:
 
     def add_redirect_uri(self, client_id: str, redirect_uri: str) -> None:
         app = self.app(client_id)
-        checked = _checked_redirect_uri(redirect_uri)
+        checked = checked_redirect_uri(redirect_uri)
         if checked not in app.redirect_uris:
             app.redirect_uris.append(checked)
 
@@ -296,9 +280,10 @@ class Tenant:
         app.admin_consented.discard(permission)
 
     def grant_admin_consent(self, client_id: str) -> None:
-        """Consent for everybody to each permission that the registration lists."""
+        """Consent for everybody to each permission that the registration lists, delegated and application."""
         app = self.app(client_id)
         app.admin_consented |= app.delegated_permissions
+        app.granted_permissions |= app.application_permissions
 
     def record_consent(self, client_id: str, object_id: str, permissions: Iterable[str]) -> None:
         """One user's own consent, given on the consent page."""
@@ -308,6 +293,7 @@ class Tenant:
         """Take back the admin consent and each user's."""
         app = self.app(client_id)
         app.admin_consented.clear()
+        app.granted_permissions.clear()
         app.user_consented.clear()
 
 
@@ -324,7 +310,8 @@ def _is_named(user: User, trustees: set[str]) -> bool:
     return user.object_id in trustees or not user.addresses.isdisjoint(trustee.lower() for trustee in trustees)
 
 
-def _checked_redirect_uri(redirect_uri: str) -> str:
+def checked_redirect_uri(redirect_uri: str) -> str:
+    """Entra's rules for a redirect URI; OperationError for one it would not register."""
     uri = redirect_uri.strip()
     starts_well = uri.startswith(("https://", "http://localhost:", "http://localhost/"))
     if not (starts_well or uri == "http://localhost"):
