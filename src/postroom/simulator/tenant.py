@@ -12,12 +12,15 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from postroom.simulator.clock import SimulatorClock
+from postroom.simulator.operation_error import OperationError as OperationError
+from postroom.simulator.organisation import Organisation
+from postroom.simulator.organisation_settings import MailboxSettings
+from postroom.simulator.organisation_settings import Right as Right
 from postroom.simulator.directory_rules import EntraSwitches, SignInState
 from postroom.simulator.directory_rules import TokenEndpointFault as TokenEndpointFault
 from postroom.simulator.registration import AppRegistration as AppRegistration
 from postroom.simulator.registration import ClientSecret as ClientSecret
 
-Right = Literal["send_as", "send_on_behalf", "full_access"]
 LicenseRead = Literal["full", "limited", "forbidden"]
 
 DAY_SECONDS = 86_400
@@ -25,13 +28,13 @@ DAY_SECONDS = 86_400
 LONGEST_SECRET_DAYS = 730
 
 
-class OperationError(Exception):
-    """The tenant says no; the message is the sentence for the person who asked."""
-
-
 @dataclass(frozen=True)
 class ReceivedMessage:
-    """What Exchange Online accepted: the envelope, the content without dot-stuffing, the dialogue."""
+    """What Exchange Online accepted: the envelope, the content without dot-stuffing, the dialogue.
+
+    `mailbox_id` is the mailbox that submitted it and whose Sent Items keep a copy. `delivered_at` is
+    later than `received_at` where Exchange held it back for its pace; 0 where nobody did.
+    """
 
     number: int
     received_at: float
@@ -42,6 +45,8 @@ class ReceivedMessage:
     dialogue: tuple[str, ...] = ()
     helo: str = ""
     tls_version: str = ""
+    mailbox_id: str = ""
+    delivered_at: float = 0.0
 
 
 @dataclass
@@ -58,12 +63,28 @@ class User:
     is_mailbox: bool = True
     is_shared: bool = False
     is_administrator: bool = False
-    smtp_auth: bool | None = None
-    send_as: set[str] = field(default_factory=set)
-    send_on_behalf: set[str] = field(default_factory=set)
-    full_access: set[str] = field(default_factory=set)
     sessions_valid_from: float = 0.0
     sign_in: SignInState = field(default_factory=SignInState)
+
+    settings: MailboxSettings = field(default_factory=MailboxSettings)
+
+    # Exchange's side of a mailbox, as its administrator has set it; it may not have arrived yet.
+
+    @property
+    def smtp_auth(self) -> bool | None:
+        return self.settings.smtp_auth
+
+    @property
+    def send_as(self) -> set[str]:
+        return self.settings.send_as
+
+    @property
+    def send_on_behalf(self) -> set[str]:
+        return self.settings.send_on_behalf
+
+    @property
+    def full_access(self) -> set[str]:
+        return self.settings.full_access
 
     @property
     def addresses(self) -> set[str]:
@@ -81,8 +102,6 @@ class Tenant:
     users: dict[str, User] = field(default_factory=dict)
     apps: dict[str, AppRegistration] = field(default_factory=dict)
     messages: list[ReceivedMessage] = field(default_factory=list)
-    smtp_auth_disabled: bool = False
-    basic_auth_disabled: bool = False
     security_defaults: bool = False
     strict_send_on_behalf: bool = False
     license_read: LicenseRead = "full"
@@ -90,6 +109,7 @@ class Tenant:
     entra: EntraSwitches = field(default_factory=EntraSwitches)
 
     def __post_init__(self) -> None:
+        self.exchange = Organisation(self)
         # The same names give the same ids at each start, so that a set-up survives a restart.
         self.tenant_id = self.tenant_id or str(uuid.uuid5(uuid.NAMESPACE_DNS, self.domain))
 
@@ -132,6 +152,7 @@ class Tenant:
         if is_administrator:
             user.sign_in.roles.add("Global Administrator")
         self.users[user.object_id] = user
+        self.exchange.add_mailbox(user)
         return user
 
     def _refuse_bad_addresses(self, addresses: Iterable[str]) -> None:
@@ -171,55 +192,73 @@ class Tenant:
         """End every sign-in of the user: refresh tokens and access tokens issued until now."""
         self.user(object_id).sessions_valid_from = self.clock.now()
 
-    # What a mailbox may do
+    def add_alias(self, object_id: str, address: str) -> None:
+        """One more proxy address. OperationError if it is none, or taken."""
+        self._refuse_bad_addresses([address.strip()])
+        self.user(object_id).proxy_addresses.append(address.strip())
+
+    def remove_alias(self, object_id: str, address: str) -> None:
+        user = self.user(object_id)
+        kept = [alias for alias in user.proxy_addresses if alias.lower() != address.strip().lower()]
+        if len(kept) == len(user.proxy_addresses):
+            raise OperationError(f"{user.user_principal_name} has no alias {address}.")
+        user.proxy_addresses = kept
+
+    # What a mailbox may do: Exchange's operations are methods of `exchange`; these are the first ones' names
 
     def set_smtp_auth(self, object_id: str, enabled: bool | None) -> None:
-        """`Set-CASMailbox -SmtpClientAuthenticationDisabled`, turned round; None inherits."""
-        self.user(object_id).smtp_auth = enabled
+        self.exchange.set_smtp_auth(object_id, enabled)
 
     def disable_smtp_auth(self, *, disabled: bool) -> None:
-        """`Set-TransportConfig -SmtpClientAuthenticationDisabled` for the whole organisation."""
-        self.smtp_auth_disabled = disabled
+        self.exchange.set_tenant_smtp_auth(enabled=not disabled)
+
+    @property
+    def smtp_auth_disabled(self) -> bool:
+        return self.exchange.settings.smtp_auth_disabled
+
+    @property
+    def basic_auth_disabled(self) -> bool:
+        return self.exchange.settings.basic_auth != "on"
+
+    @basic_auth_disabled.setter
+    def basic_auth_disabled(self, disabled: bool) -> None:
+        if disabled != self.basic_auth_disabled:
+            self.exchange.set_basic_auth("disabled" if disabled else "on")
 
     def smtp_auth_is_enabled(self, user: User) -> bool:
-        return not self.smtp_auth_disabled if user.smtp_auth is None else user.smtp_auth
+        """Three states: the mailbox's own switch, or the organisation's where it has none (1.6)."""
+        settings = self.exchange.in_effect()
+        own = settings.mailbox(user.object_id).smtp_auth
+        return not settings.smtp_auth_disabled if own is None else own
 
     def grant_right(self, right: Right, mailbox_id: str, trustee_address: str) -> None:
-        self.trustees(right, mailbox_id).add(self._user_named(trustee_address).object_id)
+        self.exchange.grant(right, mailbox_id, trustee_address)
 
     def withdraw_right(self, right: Right, mailbox_id: str, trustee_address: str) -> None:
-        self.trustees(right, mailbox_id).discard(self._user_named(trustee_address).object_id)
+        self.exchange.withdraw(right, mailbox_id, trustee_address)
 
     def trustees(self, right: Right, mailbox_id: str) -> set[str]:
         """The object ids of those who hold `right` on the mailbox."""
-        mailbox = self.user(mailbox_id)
-        rights = {
-            "send_as": mailbox.send_as,
-            "send_on_behalf": mailbox.send_on_behalf,
-            "full_access": mailbox.full_access,
-        }
-        if right not in rights:
-            raise OperationError(f"There is no right named “{right}”.")
-        return rights[right]
+        self.exchange.refuse_unknown_right(right)
+        return self.user(mailbox_id).settings.trustees(right)
 
-    def _user_named(self, address: str) -> User:
-        user = self.user_by_address(address)
-        if user is None:
-            raise OperationError(f"There is no user with the address {address}.")
-        return user
+    def holds_right(self, right: Right, holders: Iterable[str], mailbox: User) -> bool:
+        """Whether one of `holders` (object ids of users or service principals) has the right by now."""
+        trustees = self.exchange.in_effect().mailbox(mailbox.object_id).trustees(right)
+        return not trustees.isdisjoint(holders)
 
     def may_send_as(self, user: User, address: str) -> bool:
         """Whether `user` may stand in From as `address`: an address of their own, or Send As."""
         mailbox = self.user_by_address(address)
-        return mailbox is not None and (mailbox is user or _is_named(user, mailbox.send_as))
+        return mailbox is not None and (mailbox is user or self.holds_right("send_as", [user.object_id], mailbox))
 
     def may_send_on_behalf(self, user: User, address: str) -> bool:
         mailbox = self.user_by_address(address)
-        return mailbox is not None and _is_named(user, mailbox.send_on_behalf)
+        return mailbox is not None and self.holds_right("send_on_behalf", [user.object_id], mailbox)
 
     def may_open(self, user: User, mailbox: User) -> bool:
         """Whether the token of `user` may sign in to `mailbox`: their own, or Full Access."""
-        return mailbox is user or _is_named(user, mailbox.full_access)
+        return mailbox is user or self.holds_right("full_access", [user.object_id], mailbox)
 
     # App registrations
 
@@ -304,10 +343,6 @@ def contoso(clock: SimulatorClock) -> Tenant:
     tenant.add_user("noreply@contoso.com", "No Reply", "No-reply-2")
     tenant.add_user("anna@contoso.com", "Anna Admin", "Anna-admin-3", is_administrator=True)
     return tenant
-
-
-def _is_named(user: User, trustees: set[str]) -> bool:
-    return user.object_id in trustees or not user.addresses.isdisjoint(trustee.lower() for trustee in trustees)
 
 
 def checked_redirect_uri(redirect_uri: str) -> str:
