@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from postroom.simulator.clock import SimulatorClock
+from postroom.simulator.directory_rules import EntraSwitches, SignInState
+from postroom.simulator.directory_rules import TokenEndpointFault as TokenEndpointFault
 from postroom.simulator.operation_error import OperationError as OperationError
 from postroom.simulator.organisation import Organisation
 from postroom.simulator.organisation_settings import MailboxSettings
 from postroom.simulator.organisation_settings import Right as Right
-from postroom.simulator.directory_rules import EntraSwitches, SignInState
-from postroom.simulator.directory_rules import TokenEndpointFault as TokenEndpointFault
 from postroom.simulator.registration import AppRegistration as AppRegistration
 from postroom.simulator.registration import ClientSecret as ClientSecret
 
