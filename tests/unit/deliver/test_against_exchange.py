@@ -3,6 +3,7 @@
 import asyncio
 import tracemalloc
 from collections.abc import AsyncIterator
+from typing import cast
 
 import aiosmtpd.smtp
 import pytest
@@ -282,9 +283,8 @@ async def test_a_large_message_passes_through_little_memory() -> None:
         received = 0
 
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            assert isinstance(transport, asyncio.Transport)
-            self.transport = transport
-            transport.write(b"220 drain\r\n")
+            self.transport = cast(asyncio.Transport, transport)
+            self.transport.write(b"220 drain\r\n")
 
         def data_received(self, data: bytes) -> None:
             if self.in_data:
