@@ -15,6 +15,10 @@ PERMISSIONS: dict[str, str] = {
     "User.Read": "Sign you in and read your profile",
     "Mail.Send": "Send mail as you",
     "Mail.Send.Shared": "Send mail on behalf of others or yourself",
+    "Mail.ReadWrite": "Read and write access to your mail",
+    "Mail.ReadWrite.Shared": "Read and write mail you can access",
+    "Application.Read.All": "Read applications",
+    "Directory.Read.All": "Read directory data",
     "offline_access": "Maintain access to data you have given it access to",
     "openid": "Sign you in",
     "profile": "View your basic profile",
@@ -22,10 +26,30 @@ PERMISSIONS: dict[str, str] = {
 }
 
 _PERMISSIONS_OF: dict[str, frozenset[str]] = {
-    GRAPH: frozenset({"SMTP.Send", "User.Read", "Mail.Send", "Mail.Send.Shared"}),
+    GRAPH: frozenset(
+        {
+            "SMTP.Send",
+            "User.Read",
+            "Mail.Send",
+            "Mail.Send.Shared",
+            "Mail.ReadWrite",
+            "Mail.ReadWrite.Shared",
+            "Application.Read.All",
+            "Directory.Read.All",
+        }
+    ),
     OUTLOOK: frozenset({"SMTP.Send", "Mail.Send"}),
     # Exchange Online answers to its second name as well.
     "https://outlook.office365.com": frozenset({"SMTP.Send", "Mail.Send"}),
+}
+
+# Application permissions of Microsoft Graph; an administrator grants them, `.default` asks for them.
+GRAPH_APPLICATION_PERMISSIONS: dict[str, str] = {
+    "Mail.Send": "Send mail as any user",
+    "Mail.ReadWrite": "Read and write mail in all mailboxes",
+    "User.Read.All": "Read all users' full profiles",
+    "Application.Read.All": "Read all applications",
+    "Directory.Read.All": "Read directory data",
 }
 
 
