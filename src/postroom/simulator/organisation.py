@@ -23,6 +23,7 @@ from postroom.simulator.organisation_settings import (
     RoleAssignment,
     ServicePrincipal,
 )
+from postroom.simulator.submissions import Submissions
 
 if TYPE_CHECKING:
     from postroom.simulator.tenant import Tenant, User
@@ -38,6 +39,7 @@ class Organisation:
     def __init__(self, tenant: "Tenant") -> None:
         self.settings = ExchangeSettings()
         self.limits = OrganisationLimits()
+        self.submissions = Submissions(tenant)
         self.propagation_minutes = 0.0
         self._tenant = tenant
         self._limits_of: dict[str, MailboxLimits] = {}
