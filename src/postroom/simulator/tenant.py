@@ -14,6 +14,7 @@ from typing import Literal
 from postroom.simulator.clock import SimulatorClock
 from postroom.simulator.directory_rules import EntraSwitches, SignInState
 from postroom.simulator.directory_rules import TokenEndpointFault as TokenEndpointFault
+from postroom.simulator.graph_switches import GraphSwitches
 from postroom.simulator.operation_error import OperationError as OperationError
 from postroom.simulator.organisation import Organisation
 from postroom.simulator.organisation_settings import MailboxSettings
@@ -47,6 +48,7 @@ class ReceivedMessage:
     tls_version: str = ""
     mailbox_id: str = ""
     delivered_at: float = 0.0
+    came_by: Literal["SMTP", "Graph"] = "SMTP"
 
 
 @dataclass
@@ -107,6 +109,7 @@ class Tenant:
     license_read: LicenseRead = "full"
     token_endpoint_fault: TokenEndpointFault | None = None
     entra: EntraSwitches = field(default_factory=EntraSwitches)
+    graph: GraphSwitches = field(default_factory=GraphSwitches)
 
     def __post_init__(self) -> None:
         self.exchange = Organisation(self)
