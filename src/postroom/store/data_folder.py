@@ -13,7 +13,7 @@ class FolderLock:
     def __init__(self, folder: Path) -> None:
         self._descriptor = -1
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make_durable_folder(folder)
             self._descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -34,7 +34,7 @@ class FolderLock:
     def make_folder(self, path: Path) -> None:
         """A folder inside. Errors: DataFolderError."""
         try:
-            path.mkdir(mode=0o700, exist_ok=True)
+            _make_durable_folder(path)
         except OSError as trouble:
             raise DataFolderError(f"The folder {path} cannot be made: {trouble.strerror}.") from trouble
 
@@ -49,6 +49,14 @@ class FolderLock:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def _make_durable_folder(path: Path) -> None:
+    """A folder whose own name survives a power cut, or what is acknowledged into it would not."""
+    if not path.is_dir():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, exist_ok=True)
+        sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:
