@@ -1,0 +1,72 @@
+"""`postroom serve`, whole and unchanged, whose clock may be ahead and which may kill itself at a point of the store.
+
+The environment says what happens: POSTROOM_TEST_AHEAD_SECONDS, POSTROOM_TEST_KILL_AT=before_commit:3 (the third time
+that point is reached), and POSTROOM_TEST_TOKENS, a file that gets every token which the simulator issues.
+"""
+
+import os
+import signal
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from postroom import server
+from postroom.cli import main
+from postroom.clock import MICROSECONDS, SystemClock
+from postroom.simulator.tokens import Tokens
+from postroom.store import Store
+from postroom.store.faults import FaultHook
+
+
+class ClockAhead(SystemClock):
+    """The machine was down for so long."""
+
+    def now_us(self) -> int:
+        return super().now_us() + int(float(os.environ["POSTROOM_TEST_AHEAD_SECONDS"]) * MICROSECONDS)
+
+
+def kill_at(point_and_count: str) -> FaultHook:
+    wanted, _, count = point_and_count.partition(":")
+    left = int(count)
+
+    def reach(point: str) -> None:
+        nonlocal left
+        left -= point == wanted
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return reach
+
+
+class FaultyStore:
+    """Stands where the server looks for `Store.open`."""
+
+    open = staticmethod(partial(Store.open, fault=kill_at(os.environ.get("POSTROOM_TEST_KILL_AT", "nowhere:1"))))
+
+
+def write_down_tokens(path: Path) -> None:
+    """Every token of the simulated Entra ID goes into `path` as well, one a line."""
+
+    def also_write_down(name: str) -> None:
+        issue = getattr(Tokens, name)
+
+        def issue_and_write_down(*arguments: Any, **options: Any) -> Any:
+            token = issue(*arguments, **options)
+            with path.open("a") as file:
+                file.write(f"{name} {getattr(token, 'value', token)}\n")
+            return token
+
+        setattr(Tokens, name, issue_and_write_down)
+
+    for name in ("issue_code", "issue_refresh_token", "issue_access_token", "issue_id_token"):
+        also_write_down(name)
+
+
+if __name__ == "__main__":
+    if "POSTROOM_TEST_AHEAD_SECONDS" in os.environ:
+        vars(server).update(SystemClock=ClockAhead)
+    if "POSTROOM_TEST_KILL_AT" in os.environ:
+        vars(server).update(Store=FaultyStore)
+    if "POSTROOM_TEST_TOKENS" in os.environ:
+        write_down_tokens(Path(os.environ["POSTROOM_TEST_TOKENS"]))
+    main(prog_name="postroom")
