@@ -11,6 +11,7 @@ from postroom.console.drafts import is_same_settings
 from postroom.store.records import MailServerDraft
 
 LONGEST_SECONDS = 60
+STOPPED = "The checks were stopped."
 
 Verify = Callable[[MailServerDraft], AsyncIterator[Finding]]
 """Runs the checks; when every one has passed it notes that in the kept draft, as `verified_at_us`."""
@@ -45,8 +46,9 @@ class Verification:
         self.trouble = trouble
         self._tell()
 
-    async def wait_for_change(self) -> None:
-        await self._changed.wait()
+    def next_change(self) -> asyncio.Event:
+        """Set at the next change from now on: take it before looking, so that none is missed between."""
+        return self._changed
 
     def _tell(self) -> None:
         """Every watcher waits on the event of its time; the next change has another."""
@@ -62,6 +64,7 @@ class Verifications:
         self._verify = verify
         self._shutdown = shutdown
         self._task: asyncio.Task[None] | None = None
+        self._starting = asyncio.Lock()
         self.latest: Verification | None = None
 
     def of(self, draft: MailServerDraft) -> Verification | None:
@@ -71,13 +74,14 @@ class Verifications:
 
     async def start(self, draft: MailServerDraft) -> Verification:
         """Check `draft`; a run that is still going for the same settings is joined, another one is ended first."""
-        running = self.of(draft)
-        if running is not None and running.is_running:
-            return running
-        await self.close()
-        self.latest = Verification(draft, self._clock.now_us())
-        self._task = asyncio.create_task(self._run_until_shutdown(self.latest))
-        return self.latest
+        async with self._starting:
+            running = self.of(draft)
+            if running is not None and running.is_running:
+                return running
+            await self.close()
+            self.latest = Verification(draft, self._clock.now_us())
+            self._task = asyncio.create_task(self._run_until_shutdown(self.latest))
+            return self.latest
 
     async def close(self) -> None:
         """End the run that is going, because the settings are about to change or the console closes."""
@@ -86,6 +90,8 @@ class Verifications:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
             self._task = None
+        if self.latest is not None and self.latest.is_running:
+            self.latest.end(STOPPED)  # the task was cancelled before its first step
 
     async def _run_until_shutdown(self, verification: Verification) -> None:
         parts = [asyncio.create_task(self._run(verification)), asyncio.create_task(self._shutdown.wait())]
@@ -97,7 +103,7 @@ class Verifications:
             await asyncio.gather(*parts, return_exceptions=True)
 
     async def _run(self, verification: Verification) -> None:
-        trouble = "The checks were stopped."
+        trouble = STOPPED
         try:
             async with asyncio.timeout(LONGEST_SECONDS):
                 async for finding in self._verify(verification.draft):

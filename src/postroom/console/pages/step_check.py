@@ -60,29 +60,26 @@ def _saved_anyway(visit: Visit, draft: MailServerDraft) -> AuditEntry:
 async def _events(visit: Visit, draft: MailServerDraft) -> AsyncIterator[str]:
     verification = visit.desk.verifications.of(draft)
     shutdown = visit.rooms.shutdown
-    while verification is not None and not shutdown.is_set():
-        changed = asyncio.create_task(verification.wait_for_change())
+    is_running = verification is not None
+    while is_running and verification is not None and not shutdown.is_set():
+        next_change = verification.next_change()
         is_running = verification.is_running
         current = await load_draft(visit)  # a run that passed has noted so in the draft
         yield _event(visit.fragment("parts/findings.html", draft=current, **_section(current, verification)))
-        if not is_running:
-            changed.cancel()
-            break
-        while not await _wait_for(changed, shutdown) and not shutdown.is_set():
+        while is_running and not await _is_set_within_a_heartbeat(next_change, shutdown):
             yield ": still running\n\n"
     yield "event: done\ndata: done\n\n"
 
 
-async def _wait_for(changed: asyncio.Task[None], shutdown: asyncio.Event) -> bool:
-    """Whether something changed within a heartbeat; ends at once when the server stops."""
-    stopping = asyncio.create_task(shutdown.wait())
+async def _is_set_within_a_heartbeat(*events: asyncio.Event) -> bool:
+    """Whether one of them is set before the stream should show that it lives."""
+    waiting = [asyncio.ensure_future(event.wait()) for event in events]
     try:
-        await asyncio.wait((changed, stopping), timeout=_HEARTBEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(waiting, timeout=_HEARTBEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        stopping.cancel()
-        if not changed.done() and shutdown.is_set():
-            changed.cancel()
-    return changed.done()
+        for each in waiting:
+            each.cancel()
+    return any(event.is_set() for event in events)
 
 
 def _event(text: str) -> str:
