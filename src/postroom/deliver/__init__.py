@@ -1,0 +1,1 @@
+"""Mail goes out: what is due is sent, and what came of it is written down."""

@@ -27,8 +27,9 @@ class Dialogue:
     def begin(self) -> None:
         """Start anew: the conversation goes on, another message is talked about."""
         self._started = self._now_seconds()
-        self._first: list[DialogueLine] = []
-        self._last: deque[DialogueLine] = deque(maxlen=LAST_LINES)
+        # When, who, what: lines are made when they are asked for.
+        self._first: list[tuple[float, str, str]] = []
+        self._last: deque[tuple[float, str, str]] = deque(maxlen=LAST_LINES)
         self._left_out = 0
 
     def hide(self, secrets: Iterable[str]) -> None:
@@ -53,15 +54,18 @@ class Dialogue:
         self._add("-", text)
 
     @property
+    def is_hiding(self) -> bool:
+        return bool(self._secrets)
+
+    @property
     def lines(self) -> tuple[DialogueLine, ...]:
-        if not self._left_out:
-            return (*self._first, *self._last)
-        gap = DialogueLine(self._last[0].offset_ms, "-", f"{self._left_out} lines left out")
-        return (*self._first, gap, *self._last)
+        said = [*self._first, *self._last]
+        if self._left_out:
+            said.insert(len(self._first), (self._last[0][0], "-", f"{self._left_out} lines left out"))
+        return tuple(DialogueLine(round((at - self._started) * 1000), who, text) for at, who, text in said)
 
     def _add(self, who: str, text: str) -> None:
-        offset_ms = round((self._now_seconds() - self._started) * 1000)
-        line = DialogueLine(offset_ms, who, self.redact(text)[:MAX_LETTERS])
+        line = (self._now_seconds(), who, self.redact(text)[:MAX_LETTERS])
         if len(self._first) < FIRST_LINES:
             self._first.append(line)
             return

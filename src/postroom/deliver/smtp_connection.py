@@ -6,7 +6,6 @@ nor in the dialogue. Sources: RFC 5321, RFC 3207 (STARTTLS), RFC 4954 (AUTH), mi
 
 import asyncio
 import re
-import socket
 import ssl
 from typing import Self
 
@@ -15,7 +14,9 @@ import msgspec
 from postroom.deliver import network_failures
 from postroom.deliver.authentication import Answer, NotOfferedError, authenticate, secrets_of
 from postroom.deliver.certificates import describe_verified
+from postroom.deliver.deadlines import Deadlines
 from postroom.deliver.dialogue import Dialogue
+from postroom.deliver.ehlo_name import default_ehlo_name
 from postroom.deliver.replies import MAX_TEXT, outcome_of
 from postroom.deliver.seen_certificate import find_seen_certificate
 from postroom.deliver.smtp_stream import BrokenConnectionError, SmtpStream
@@ -26,28 +27,7 @@ from postroom.store.records import DialogueLine, EmailType
 from postroom.wire.extensions import NO_EXTENSIONS, Extensions, read_extensions
 from postroom.wire.replies import Reply
 
-_HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)+")
 _CONTROL = re.compile(r"[\x00-\x20\x7f<>]")
-
-
-class Deadlines(msgspec.Struct, frozen=True):
-    """Seconds for each step, at least those of RFC 5321 4.5.3.2 where it names any."""
-
-    connect: float = 30
-    greeting: float = 300
-    hello: float = 300
-    tls: float = 60
-    sign_in: float = 120
-    mail: float = 300
-    rcpt: float = 300
-    data: float = 120
-    block: float = 180
-    end: float = 600
-    quit: float = 5
-
-    def capped(self, seconds: float) -> Self:
-        """None longer than `seconds`: for a person who waits for it."""
-        return type(self)(**{name: min(value, seconds) for name, value in msgspec.structs.asdict(self).items()})
 
 
 class SmtpFailure(Exception):
@@ -239,7 +219,8 @@ class SmtpConnection:
             reply = await self.stream.next_reply(seconds)
         except BrokenConnectionError as error:
             raise self._broken(verb, str(error)) from None
-        reply = self._redacted(reply)
+        if self._dialogue.is_hiding:
+            reply = self._redacted(reply)
         self._dialogue.they_say(str(reply))
         if reply.code == 421:
             self.abort()  # RFC 5321 3.8: the server closes after it
@@ -365,13 +346,4 @@ class SmtpConnection:
         return self.failure(explained, answer.reply)
 
     def _redacted(self, reply: Reply) -> Reply:
-        lines = tuple(self._dialogue.redact(line) for line in reply.lines)
-        return reply if lines == reply.lines else Reply(reply.code, lines, reply.enhanced)
-
-
-def default_ehlo_name(own_address: str) -> str:
-    """The machine's name when it is a full one, otherwise its address as a literal (RFC 5321 4.1.3)."""
-    name = socket.gethostname()
-    if len(name) <= 253 and _HOST_NAME.fullmatch(name):
-        return name
-    return f"[IPv6:{own_address}]" if ":" in own_address else f"[{own_address}]"
+        return Reply(reply.code, tuple(self._dialogue.redact(line) for line in reply.lines), reply.enhanced)

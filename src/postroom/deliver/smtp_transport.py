@@ -7,7 +7,8 @@ import msgspec
 import structlog
 
 from postroom.clock import Clock
-from postroom.deliver.smtp_connection import Deadlines, SmtpConnection, SmtpFailure
+from postroom.deliver.deadlines import Deadlines
+from postroom.deliver.smtp_connection import SmtpConnection, SmtpFailure
 from postroom.deliver.transaction import Transaction
 from postroom.deliver.transport import Parcel, Report
 from postroom.errors import SignInTroubleError
@@ -74,7 +75,7 @@ class SmtpTransport:
             report = await self._hand_over(kept, parcel)
             if report is not None:
                 return report
-            log.info("kept_connection_was_dead", server=self._server)
+            log.info("kept_connection_ended", server=self._server)
         try:
             kept = await self._open(parcel)
         except SmtpFailure as failure:
@@ -143,7 +144,7 @@ class SmtpTransport:
     # Sending
 
     async def _hand_over(self, kept: _Kept, parcel: Parcel, *, is_fresh: bool = False) -> Report | None:
-        """The report; None when a kept connection turned out to be dead and nothing was said."""
+        """The report; None when a kept connection was of no use any more and nothing was sent."""
         connection = kept.connection
         try:
             if not is_fresh:
@@ -155,7 +156,7 @@ class SmtpTransport:
         except BaseException:
             connection.abort()
             raise
-        if transaction.met_a_dead_connection and not is_fresh:
+        if not is_fresh and (transaction.met_a_dead_connection or _ended_the_sign_in(outcomes)):
             connection.abort()
             return None
         kept.messages += 1
@@ -209,6 +210,11 @@ class SmtpTransport:
         farewell = asyncio.create_task(kept.connection.quit())
         self._farewells.add(farewell)
         farewell.add_done_callback(self._farewells.discard)
+
+
+def _ended_the_sign_in(outcomes: tuple[Outcome, ...]) -> bool:
+    """The sign-in of the connection holds no longer; a new one may, so that the mailbox is not stopped for it."""
+    return all(isinstance(outcome, Stopped) and outcome.cause is StopCause.SIGN_IN for outcome in outcomes)
 
 
 async def _reset(connection: SmtpConnection) -> bool:

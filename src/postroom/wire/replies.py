@@ -15,7 +15,7 @@ MAX_REPLY_LINES = 512
 
 _LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
 _ENHANCED = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?:\s+|$)")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 
 
 class ReplyError(ValueError):
@@ -137,4 +137,6 @@ def parse_reply(text: str) -> Reply:
 
 
 def _readable(text: bytes) -> str:
+    if text.isascii() and (plain := text.decode("ascii")).isprintable():
+        return plain.strip()
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.decode("utf-8", "replace").strip())

@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator
 from typing import cast
 
 import aiosmtpd.smtp
+import msgspec
 import pytest
 
 from postroom.clock import SystemClock
+from postroom.deliver.outgoing import make_parcel
 from postroom.deliver.smtp_transport import SmtpTransport
 from postroom.deliver.transport import Parcel
 from postroom.deliver.transports import Transports
@@ -20,7 +22,9 @@ from postroom.simulator.clock import SimulatorClock
 from postroom.simulator.exchange import ExchangeServer
 from postroom.simulator.tenant import Tenant, User, contoso
 from postroom.simulator.tokens import Tokens, make_signing_key
+from postroom.store.records import StoredBody
 from tests.unit.deliver.scripted_server import a_mail_server, a_mailbox, a_parcel, loopback
+from tests.unit.deliver.test_outgoing import a_lease
 
 pytestmark = pytest.mark.anyio
 
@@ -155,6 +159,35 @@ async def test_a_sender_without_the_right_is_refused_after_the_data(exchange: Ex
     assert outcome.failure.code == "send_as_denied"
     assert outcome.failure.failure_class is FailureClass.PERMISSION
     assert outcome.failure.trace
+
+
+@pytest.mark.parametrize("is_granted", [True, False])
+async def test_send_on_behalf_is_the_right_that_lets_the_message_with_its_sender_through(
+    exchange: ExchangeServer, is_granted: bool
+) -> None:
+    noreply = exchange.tenant.user_by_address("noreply@contoso.com")
+    assert noreply is not None
+    if is_granted:
+        exchange.tenant.grant_right("send_on_behalf", noreply.object_id, SCANNER)
+    content = b"From: noreply@contoso.com\r\nTo: x\r\nSender: forged@contoso.com\r\n\r\nHello\r\n"
+    mailbox = msgspec.structs.replace(a_mailbox(), username=SCANNER, address=SCANNER)
+    lease = a_lease(content, mailbox=mailbox, envelope_sender="noreply@contoso.com")
+
+    async def read(body: StoredBody) -> AsyncIterator[bytes]:
+        yield content
+
+    parcel = await make_parcel(lease, read, may_finish=lambda: True, is_moving=lambda: None)
+    transport = a_transport(exchange, Entra(exchange))
+    report = await transport.send(parcel)
+    await transport.close()
+    if is_granted:
+        assert isinstance(report.outcomes[0], Sent)
+        assert exchange.tenant.messages[0].content == content.replace(b"Sender: forged@contoso.com\r\n", b"").replace(
+            b"From:", b"Sender: <scanner@contoso.com>\r\nFrom:"
+        )
+    else:
+        assert isinstance(report.outcomes[0], Refused)
+        assert report.outcomes[0].failure.code == "send_as_denied"
 
 
 async def test_a_revoked_token_is_replaced_once(exchange: ExchangeServer) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from postroom.deliver.smtp_connection import Deadlines
+from postroom.deliver.deadlines import Deadlines
 from postroom.deliver.smtp_stream import BrokenConnectionError, SmtpStream
 from postroom.outcome import Outcome, Sent, Stopped, TryLater, Unknown
 from postroom.wire.replies import MAX_REPLY_BYTES

@@ -2,12 +2,16 @@
 
 import asyncio
 import base64
+import dataclasses
+import socket
 
 import pytest
 import trustme
 
-from postroom.deliver.smtp_connection import Deadlines, SmtpConnection, SmtpFailure
+from postroom.deliver.deadlines import Deadlines
+from postroom.deliver.smtp_connection import SmtpConnection, SmtpFailure
 from postroom.identity.sign_ins import Bearer, Password
+from postroom.network import Route
 from postroom.outcome import Failure, StopCause, Stopped, TryLater
 from postroom.store.records import EmailType
 from postroom.wire.client_sasl import encode_xoauth2
@@ -226,15 +230,35 @@ async def test_a_closed_port_stops_the_mailbox_and_names_no_mail() -> None:
     assert failed.value.outcome.cause is StopCause.MAIL_SERVER_AWAY
 
 
-async def test_a_name_that_does_not_exist_is_told_apart() -> None:
-    class Nowhere(Loopback):
-        def route(self, host: str, port: int):  # type: ignore[no-untyped-def]
-            route = super().route(host, port)
-            return type(route)("nowhere.invalid", port, host, route.tls)
+class Nowhere(Loopback):
+    def route(self, host: str, port: int) -> Route:
+        return dataclasses.replace(super().route(host, port), address="nowhere.invalid")
 
-    with pytest.raises(SmtpFailure) as failed:
+
+async def test_a_name_that_does_not_exist_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def getaddrinfo(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    with pytest.raises(SmtpFailure, match=r"cannot be found: Name or service not known\.") as failed:
         await SmtpConnection.open(Nowhere(1, loopback(1).tls), "nowhere.invalid", 587, email_type=EmailType.SMTP)
     assert failure_of(failed).code == failure_of(failed).remedy_id == "name_not_found"
+
+
+async def test_the_next_address_is_tried_when_one_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.greet()
+
+    async def getaddrinfo(*_: object, **__: object) -> list[tuple[int, int, int, str, tuple[str, int]]]:
+        addresses = ["127.0.0.2", "127.0.0.3", "127.0.0.1"]  # nobody listens on the first two
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in addresses]
+
+    async with ScriptedServer.listen(script) as server:
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+        network = Nowhere(server.port, loopback(1).tls)
+        connection = await SmtpConnection.open(network, "nowhere.invalid", 587, email_type=EmailType.SMTP)
+        await connection.hello()
+        connection.abort()
 
 
 async def test_a_server_without_a_greeting_is_left_in_time() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from postroom.clock import ManualClock
-from postroom.deliver.smtp_connection import Deadlines
+from postroom.deliver.deadlines import Deadlines
 from postroom.deliver.smtp_transport import Keeping, SmtpTransport
 from postroom.deliver.transport import Report
 from postroom.errors import SignInTroubleError
@@ -368,6 +368,25 @@ async def test_a_server_that_said_goodbye_meanwhile_is_not_written_to() -> None:
         await said_goodbye.wait()
         assert isinstance((await transport.send(a_parcel())).outcomes[0], Sent)
         await transport.close()
+
+
+async def test_a_sign_in_that_ran_out_on_a_kept_connection_stops_no_mailbox() -> None:
+    async def expiring(peer: Peer) -> None:
+        await peer.sign_in()
+        await peer.take_envelope()
+        await peer.hear_message()
+        await peer.say("250 OK")
+        for _ in range(3):
+            await peer.hear()
+        await peer.say("530 5.7.57 Client not authenticated to send mail.", "503 5.5.1 No", "503 5.5.1 No")
+        await peer.reader.read()
+
+    async with ScriptedServer.listen(expiring, accept_all) as server:
+        transport = a_transport(server)
+        for _ in range(2):
+            assert isinstance((await transport.send(a_parcel())).outcomes[0], Sent)
+        await transport.close()
+        assert len(server.peers) == 2
 
 
 async def test_a_fresh_connection_that_dies_at_once_is_tried_only_once() -> None:
