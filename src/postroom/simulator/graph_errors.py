@@ -37,16 +37,16 @@ class GraphError(Exception):
         self.retry_after_seconds = retry_after_seconds
 
 
-_TOKEN = "InvalidAuthenticationToken"
+_NOT_ADMITTED = "InvalidAuthenticationToken"
 _FAILED = "Access token validation failure."
 
 KNOWN_ERRORS = (
     # Who calls
-    KnownError("token empty", 401, _TOKEN, "Access token is empty.", "B", "There is no token in the request."),
+    KnownError("token empty", 401, _NOT_ADMITTED, "Access token is empty.", "B", "There is no token in the request."),
     KnownError(
         "token malformed",
         401,
-        _TOKEN,
+        _NOT_ADMITTED,
         "CompactToken parsing failed with error code: 80049217",
         "B",
         "What was sent is no token.",
@@ -54,7 +54,7 @@ KNOWN_ERRORS = (
     KnownError(
         "token bad signature",
         401,
-        _TOKEN,
+        _NOT_ADMITTED,
         f"{_FAILED} Invalid signature.",
         "B",
         "The token was changed, or signed elsewhere.",
@@ -62,18 +62,23 @@ KNOWN_ERRORS = (
     KnownError(
         "token audience",
         401,
-        _TOKEN,
+        _NOT_ADMITTED,
         f"{_FAILED} Invalid audience.",
         "B",
         "The token is for another service, or another cloud.",
     ),
     KnownError(
-        "token expired", 401, _TOKEN, "Lifetime validation failed, the token is expired.", "B", "The token is too old."
+        "token expired",
+        401,
+        _NOT_ADMITTED,
+        "Lifetime validation failed, the token is expired.",
+        "B",
+        "The token is too old.",
     ),
     KnownError(
         "token unknown user",
         401,
-        _TOKEN,
+        _NOT_ADMITTED,
         "The identity of the calling user could not be found.",
         "C",
         "The user of the token was deleted.",
@@ -81,7 +86,7 @@ KNOWN_ERRORS = (
     KnownError(
         "token revoked",
         401,
-        _TOKEN,
+        _NOT_ADMITTED,
         "Continuous access evaluation resulted in challenge with result: InteractionRequired and "
         "code: TokenIssuedBeforeRevocationTimestamp",
         "B",
@@ -351,6 +356,14 @@ KNOWN_ERRORS = (
         "Sent Items has filled the mailbox.",
     ),
     KnownError(
+        "external limit",
+        429,
+        "ErrorExceededMessageLimit",
+        "Cannot send mail. The organisation has reached its limit for external recipients.",
+        "C",
+        "The organisation has written to as many people outside as it may in 24 hours.",
+    ),
+    KnownError(
         "mailbox blocked",
         403,
         "ErrorMessageSubmissionBlocked",
@@ -414,7 +427,7 @@ KNOWN_ERRORS = (
 _BY_NAME = {error.name: error for error in KNOWN_ERRORS}
 
 
-def refusal(name: str, *, retry_after_seconds: int | None = None, **words: object) -> GraphError:
+def refusal(name: str, /, *, retry_after_seconds: int | None = None, **words: object) -> GraphError:
     """The error called `name` in the table, with `words` in its sentence."""
     known = _BY_NAME[name]
     return GraphError(known.status, known.code, known.message.format(**words), retry_after_seconds)

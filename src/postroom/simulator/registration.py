@@ -19,6 +19,7 @@ class ClientSecret:
     hint: str
     ends_at: float
     display_name: str = ""
+    starts_at: float = 0.0
 
 
 @dataclass(frozen=True)

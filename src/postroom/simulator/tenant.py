@@ -300,7 +300,9 @@ class Tenant:
             raise OperationError(f"A client secret lives 1 to {LONGEST_SECRET_DAYS} days, not {days}.")
         app = self.app(client_id)
         value = f"{_make_secret(3)}8Q~{_make_secret(34, extra='~._-')}"
-        secret = ClientSecret(str(uuid.uuid4()), value, value[:3], self.clock.now() + days * DAY_SECONDS, name.strip())
+        now = self.clock.now()
+        ends_at = now + days * DAY_SECONDS
+        secret = ClientSecret(str(uuid.uuid4()), value, value[:3], ends_at, name.strip(), starts_at=now)
         app.secrets.append(secret)
         return secret
 
