@@ -183,6 +183,17 @@ async def test_stop_and_resume(ready: KeptStore) -> None:
     assert (await ready.store.audit.recent(1))[0].action == "resumed"
 
 
+async def test_what_befell_an_earlier_sign_in_does_not_stop_the_new_one(ready: KeptStore) -> None:
+    before = await ready.store.mailboxes.open_grant(MAILBOX_ID)
+    ready.clock.advance(60)
+    await ready.store.mail_servers.save(ready.draft(), "anna")
+    await ready.store.mailboxes.stop(MAILBOX_ID, SIGNED_OUT, StopCause.SIGN_IN, None, before.granted_at_us)
+    assert (await ready.store.mailboxes.find(MAILBOX_ID)).state is MailboxState.READY
+    now = await ready.store.mailboxes.open_grant(MAILBOX_ID)
+    await ready.store.mailboxes.stop(MAILBOX_ID, SIGNED_OUT, StopCause.SIGN_IN, None, now.granted_at_us)
+    assert (await ready.store.mailboxes.find(MAILBOX_ID)).state is MailboxState.STOPPED
+
+
 async def test_a_disconnected_mailbox_is_not_stopped(ready: KeptStore) -> None:
     await ready.store.mailboxes.disconnect(MAILBOX_ID, "anna")
     await ready.store.mailboxes.stop(MAILBOX_ID, SIGNED_OUT, StopCause.SIGN_IN, None)

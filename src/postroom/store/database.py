@@ -101,7 +101,7 @@ def open_writer(path: Path, statements: Mapping[str, str], clock: Clock, *, busy
             raw.close()
             raise
     except sqlite3.Error as trouble:
-        raise DataFolderError(f"The database {path} cannot be used: {trouble}. {_advice(trouble)}") from trouble
+        raise DataFolderError(f"The database {path} cannot be used: {trouble}. {advice(trouble)}") from trouble
     return Connection(raw, statements, clock)
 
 
@@ -167,7 +167,7 @@ def as_store_error(trouble: Exception) -> Exception:
         code = getattr(trouble, "sqlite_errorcode", 0) & 0xFF
         if code == sqlite3.SQLITE_FULL:
             return _full(trouble)
-        return StoreUnavailableError(f"The database could not be written: {trouble}. {_advice(trouble)}")
+        return StoreUnavailableError(f"The database could not be written: {trouble}. {advice(trouble)}")
     if isinstance(trouble, OSError):
         return as_disk_error(trouble)
     return trouble
@@ -184,7 +184,8 @@ def _full(trouble: Exception) -> StoreFullError:
     return StoreFullError(f"The disk is full ({trouble}). Free some space; mail is taken again by itself.")
 
 
-def _advice(trouble: sqlite3.Error) -> str:
+def advice(trouble: sqlite3.Error) -> str:
+    """What a person can do about an error of SQLite."""
     code = getattr(trouble, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return "The file is damaged: stop Postroom and restore it from a backup."

@@ -55,8 +55,18 @@ class Mailboxes:
 
         await self._writer.run(keep)
 
-    async def stop(self, mailbox_id: int, failure: Failure, cause: StopCause, until_us: int | None) -> None:
-        """Nothing more leaves through it until `resume`, or, when `until_us` is over, until a probe came through."""
+    async def stop(
+        self,
+        mailbox_id: int,
+        failure: Failure,
+        cause: StopCause,
+        until_us: int | None,
+        granted_at_us: int | None = None,
+    ) -> None:
+        """Nothing more leaves through it until `resume`, or, when `until_us` is over, until a probe came through.
+
+        With `granted_at_us` (that of the grant which failed) nothing happens when somebody has signed in anew.
+        """
         await self._writer.run(
             lambda connection: connection.change(
                 "stop_mailbox",
@@ -65,6 +75,7 @@ class Mailboxes:
                 until_us=until_us,
                 failure=to_json_or_none(failure),
                 revision=None,
+                granted_at_us=granted_at_us,
                 now_us=connection.now_us,
             ),
             wakes=True,

@@ -4,8 +4,10 @@ from typing import NamedTuple
 
 from postroom.clock import DAY_US, MINUTE_US
 from postroom.store.database import Connection, to_json
+from postroom.store.settling import QUARTER_US
 
 MINUTES_KEPT = 2 * DAY_US // MINUTE_US  # twice what the limit of 24 hours looks at
+QUARTERS_KEPT = 400 * DAY_US // QUARTER_US  # a year, and the month beside it
 
 
 class Pruned(NamedTuple):
@@ -27,6 +29,7 @@ def prune(connection: Connection, content_days: int, metadata_days: int, batch: 
         connection.change("mark_pruned", messages=content.messages_json, now_us=now_us)
     connection.has_freed_pages = connection.has_freed_pages or bool(whole.amount or content.amount)
     connection.change("delete_recipient_minutes", minute=now_us // MINUTE_US - MINUTES_KEPT)
+    connection.change("delete_tallies", quarter=now_us // QUARTER_US - QUARTERS_KEPT)
     connection.change("delete_ended_sessions", now_us=now_us)
     return Pruned(whole.amount + content.amount, whole.file_names + content.file_names)
 

@@ -222,7 +222,12 @@ def _change_mailbox(connection: Connection, held: _Held) -> None:
     stop = next((outcome for outcome in outcomes if isinstance(outcome, Stopped)), None)
     if stop is not None:
         connection.change(
-            "stop_mailbox", cause=stop.cause, until_us=stop.until_us, failure=to_json_or_none(stop.failure), **fence
+            "stop_mailbox",
+            cause=stop.cause,
+            until_us=stop.until_us,
+            failure=to_json_or_none(stop.failure),
+            granted_at_us=None,
+            **fence,
         )
 
 

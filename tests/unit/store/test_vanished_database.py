@@ -43,9 +43,9 @@ async def test_a_file_put_in_its_place_is_not_written(ready: KeptStore) -> None:
 
 
 async def test_a_program_that_holds_the_database_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from postroom.store import store as store_module
+    from postroom.store import opening
 
-    monkeypatch.setattr(store_module, "BUSY_SECONDS", 0)
+    monkeypatch.setattr(opening, "BUSY_SECONDS", 0)
     kept = KeptStore(tmp_path / "data", "inline")
     await kept.open_set_up()
     other = sqlite3.connect(kept.folder / "postroom.sqlite3", isolation_level=None)

@@ -7,13 +7,17 @@ SELECT * FROM mailboxes WHERE mailbox_id = :mailbox_id
 SELECT * FROM mailboxes ORDER BY mailbox_id
 
 -- name: stop_mailbox
--- A pause by a person is not overwritten; a stop that is reported again keeps its beginning.
+-- A pause by a person is not overwritten; a stop that is reported again keeps its beginning. What is known of an
+-- earlier revision, or of a grant that was replaced, does not count.
 UPDATE mailboxes
 SET state = 'stopped', cause = :cause, until_us = :until_us, failure = :failure,
     since_us = CASE WHEN state = 'stopped' AND cause = :cause THEN since_us ELSE :now_us END,
     ready_total_us = ready_total_us + max(0, :now_us - coalesce(ready_since_us, :now_us)), ready_since_us = NULL
 WHERE mailbox_id = :mailbox_id AND state <> 'disconnected' AND (cause IS NULL OR cause <> 'paused')
   AND revision = coalesce(:revision, revision)
+  AND (:granted_at_us IS NULL
+       OR EXISTS (SELECT 1 FROM grants
+                  WHERE grants.mailbox_id = mailboxes.mailbox_id AND grants.granted_at_us = :granted_at_us))
 
 -- name: prove_mailbox
 -- The probe of a stopped mailbox came through.

@@ -43,5 +43,8 @@ DELETE FROM messages WHERE message_id IN (SELECT value FROM json_each(:messages)
 -- name: delete_recipient_minutes
 DELETE FROM recipient_minutes WHERE minute < :minute
 
+-- name: delete_tallies
+DELETE FROM tallies WHERE quarter < :quarter
+
 -- name: delete_ended_sessions
 DELETE FROM sessions WHERE expires_at_us <= :now_us
