@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from postroom.cli import main as postroom_command
 from postroom.clock import SystemClock
 from postroom.message import RecipientState
 from postroom.store import Store
@@ -116,8 +117,7 @@ class Postroom:
         self.runs: list[Serving] = []
 
     def init(self, *options: str) -> None:
-        config = str(self.folder / "postroom.toml")
-        subprocess.run([POSTROOM, "init", "--config", config, *options], check=True, stdout=subprocess.DEVNULL)
+        postroom_command.main(["init", "--config", str(self.folder / "postroom.toml"), *options], standalone_mode=False)
 
     def start(self, **environment: str) -> Serving:
         """`postroom serve`; with a POSTROOM_TEST_ variable the troubled one."""

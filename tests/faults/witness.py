@@ -2,7 +2,7 @@
 
 `python -m tests.faults.witness LEDGER [SECONDS]` prints its port and serves until it is ended. Each message becomes
 one line of LEDGER before it is answered; the answer follows after a pause of at most SECONDS. `550@` is refused,
-`451@` put off, and a message to `hold@` is never answered. Nothing here comes from our own wire code.
+`451@` put off, and a message to `hold@` is not answered the first time. Nothing here comes from our own wire code.
 """
 
 import asyncio
@@ -72,8 +72,9 @@ class Body:
 
 
 class Conversation(asyncio.Protocol):
-    def __init__(self, ledger: int, pause_seconds: float) -> None:
+    def __init__(self, ledger: int, pause_seconds: float, held: set[str]) -> None:
         self._ledger = ledger
+        self._held_once = held
         self._pause_seconds = pause_seconds
         self._input = b""
         self._body: Body | None = None
@@ -143,7 +144,10 @@ class Conversation(asyncio.Protocol):
         arrival = body.arrival(tuple(self._recipients))
         os.write(self._ledger, msgspec.json.encode(arrival) + b"\n")
         self._is_waiting = True
-        if not any(recipient.startswith("hold") for recipient in self._recipients):
+        is_to_hold = any(recipient.startswith("hold") for recipient in self._recipients)
+        if is_to_hold and arrival.message_id not in self._held_once:
+            self._held_once.add(arrival.message_id)
+        else:
             pause = random.uniform(0, self._pause_seconds)
             asyncio.get_running_loop().call_later(pause, self._answer)
 
@@ -158,8 +162,9 @@ class Conversation(asyncio.Protocol):
 
 
 async def serve(ledger: int, pause_seconds: float) -> None:
+    held: set[str] = set()
     server = await asyncio.get_running_loop().create_server(
-        lambda: Conversation(ledger, pause_seconds), "127.0.0.1", 0, backlog=100
+        lambda: Conversation(ledger, pause_seconds, held), "127.0.0.1", 0, backlog=100
     )
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
