@@ -4,6 +4,7 @@ import asyncio
 import smtplib
 import ssl
 from collections.abc import Callable
+from datetime import UTC, datetime
 from email.message import EmailMessage
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -69,6 +70,7 @@ async def set_up_mail_server(
         tenant=tenant.tenant_id,
         client_id=registration.client_id,
         client_secret=secret.value,
+        secret_ends_on=datetime.fromtimestamp(secret.ends_at, UTC).date(),
         refresh_token=refresh_token.value,
         scopes=(SMTP_SCOPE,),
         user=SignedInUser(
