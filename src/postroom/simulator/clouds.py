@@ -22,7 +22,7 @@ class Cloud(msgspec.Struct, frozen=True):
     smtp_host: str
     outlook: str
     exchange: str
-    token_issuer_host: str = "sts.windows.net"
+    issuer_host: str = "sts.windows.net"
     unconfirmed: str = ""
 
     @property
@@ -33,17 +33,12 @@ class Cloud(msgspec.Struct, frozen=True):
     def graph(self) -> str:
         return f"https://{self.graph_host}"
 
-    @property
-    def canonical_resources(self) -> dict[str, str]:
-        """The resources of this cloud, each with the name of the same service in the worldwide cloud."""
-        return {
-            self.graph: "https://graph.microsoft.com",
-            self.exchange: "https://outlook.office365.com",
-            self.outlook: "https://outlook.office365.com" if self.outlook == self.exchange else WORLDWIDE_OUTLOOK,
-        }
+    def canonical_resource(self, resource: str) -> str:
+        """The name that the worldwide cloud gives the service behind `resource`; its own if it is unknown here."""
+        if resource == self.graph:
+            return "https://graph.microsoft.com"
+        return "https://outlook.office365.com" if resource in (self.outlook, self.exchange) else resource
 
-
-WORLDWIDE_OUTLOOK = "https://outlook.office.com"
 
 WORLDWIDE = Cloud(
     name="worldwide",
@@ -52,7 +47,7 @@ WORLDWIDE = Cloud(
     portal_host="portal.azure.com",
     graph_host="graph.microsoft.com",
     smtp_host="smtp.office365.com",
-    outlook=WORLDWIDE_OUTLOOK,
+    outlook="https://outlook.office.com",
     exchange="https://outlook.office365.com",
 )
 GCC_HIGH = Cloud(
@@ -85,7 +80,7 @@ CHINA = Cloud(
     smtp_host="smtp.partner.outlook.cn",
     outlook="https://partner.outlook.cn",
     exchange="https://partner.outlook.cn",
-    token_issuer_host="sts.chinacloudapi.cn",
+    issuer_host="sts.chinacloudapi.cn",
     unconfirmed="the SMTP host, the resource of an application's tokens and the issuer of access tokens",
 )
 CLOUDS: tuple[Cloud, ...] = (WORLDWIDE, GCC_HIGH, DOD, CHINA)
@@ -93,6 +88,9 @@ CLOUDS: tuple[Cloud, ...] = (WORLDWIDE, GCC_HIGH, DOD, CHINA)
 LOGIN_HOSTS = tuple(dict.fromkeys(cloud.login_host for cloud in CLOUDS))
 GRAPH_HOSTS = tuple(dict.fromkeys(cloud.graph_host for cloud in CLOUDS))
 SMTP_HOSTS = tuple(dict.fromkeys(cloud.smtp_host for cloud in CLOUDS))
+
+# Personal accounts live in a tenant of this id; `consumers` is its name in an address.
+CONSUMERS_TENANT_ID = "9188040d-6c67-4c5b-b112-36a304b66dad"
 
 
 def cloud_named(name: CloudName) -> Cloud:

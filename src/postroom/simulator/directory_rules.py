@@ -19,7 +19,6 @@ ROLES: dict[str, str] = {
 DEFAULT_USER_ROLE = "b79fbf4d-3ef9-4689-8143-76b194e85509"
 CONSENTING_ROLES = frozenset({"Global Administrator", "Application Administrator", "Cloud Application Administrator"})
 
-MfaState = Literal["off", "required", "registered"]
 PasswordReset = Literal["user", "self-service", "Azure portal", "Entra admin center"]
 PolicyControl = Literal[
     "block",
@@ -32,14 +31,12 @@ PolicyControl = Literal[
 ]
 UserConsent = Literal["allowed", "admin only", "admin request workflow"]
 RefreshRotation = Literal["lenient", "strict"]
-TokenEndpointFault = Literal[
-    "500", "503_retry_after", "html", "429_retry_after", "empty", "slow", "50196", "90006", "90012", "90024", "90090"
-]
+TokenEndpointFault = Literal["500", "503_retry_after", "429_retry_after", "html", "empty", "slow"]
 
 
 @dataclass
 class SignInState:
-    """A person's side of signing in. `mfa`: "required" for this person, "registered" once a method is set up."""
+    """A person's side of signing in; `locked_until` and `failed_sign_ins` are smart lockout's own count."""
 
     is_enabled: bool = True
     is_locked: bool = False
@@ -49,11 +46,13 @@ class SignInState:
     is_guest: bool = False
     roles: set[str] = field(default_factory=set)
     password_changed_at: float = 0.0
+    failed_sign_ins: int = 0
+    locked_until: float = 0.0
 
 
 @dataclass
 class ConditionalAccessPolicy:
-    """`applies_to_apps` are the policies for workload identities (service principals)."""
+    """A policy for every user but the excluded ones or, with `applies_to_apps`, for workload identities instead."""
 
     name: str
     control: PolicyControl
@@ -74,4 +73,5 @@ class EntraSwitches:
     answer_with: int | None = None
     slow_seconds: float = 5.0
     retry_after_seconds: int = 30
+    detects_loops: bool = False
     exchange_is_subscribed: bool = True

@@ -3,6 +3,7 @@
 import msgspec
 
 from postroom.simulator.aadsts import AadstsError
+from postroom.simulator.clouds import WORLDWIDE, Cloud
 
 GRAPH = "https://graph.microsoft.com"
 OUTLOOK = "https://outlook.office.com"
@@ -25,23 +26,23 @@ PERMISSIONS: dict[str, str] = {
     "email": "View your email address",
 }
 
-_PERMISSIONS_OF: dict[str, frozenset[str]] = {
-    GRAPH: frozenset(
-        {
-            "SMTP.Send",
-            "User.Read",
-            "Mail.Send",
-            "Mail.Send.Shared",
-            "Mail.ReadWrite",
-            "Mail.ReadWrite.Shared",
-            "Application.Read.All",
-            "Directory.Read.All",
-        }
-    ),
-    OUTLOOK: frozenset({"SMTP.Send", "Mail.Send"}),
-    # Exchange Online answers to its second name as well.
-    "https://outlook.office365.com": frozenset({"SMTP.Send", "Mail.Send"}),
-}
+_GRAPH_PERMISSIONS = frozenset(
+    {
+        "SMTP.Send",
+        "User.Read",
+        "Mail.Send",
+        "Mail.Send.Shared",
+        "Mail.ReadWrite",
+        "Mail.ReadWrite.Shared",
+        "Application.Read.All",
+        "Directory.Read.All",
+    }
+)
+_EXCHANGE_PERMISSIONS = frozenset({"SMTP.Send", "Mail.Send"})
+# Whatever the setting of user consent says, only an administrator consents to these.
+ADMIN_ONLY_PERMISSIONS = frozenset({"Application.Read.All", "Directory.Read.All"})
+# Stands for every permission that the registration lists for one resource.
+DEFAULT = ".default"
 
 # Application permissions of Microsoft Graph; an administrator grants them, `.default` asks for them.
 GRAPH_APPLICATION_PERMISSIONS: dict[str, str] = {
@@ -59,6 +60,7 @@ class Scopes(msgspec.Struct, frozen=True):
     openid: tuple[str, ...]
     resources: dict[str, tuple[str, ...]]
     text: str
+    graph: str = GRAPH
 
     @property
     def permissions(self) -> tuple[str, ...]:
@@ -69,39 +71,56 @@ class Scopes(msgspec.Struct, frozen=True):
     @property
     def first_resource(self) -> str:
         """The resource that a token is for when nothing else decides; Graph if none is named."""
-        return next(iter(self.resources), GRAPH)
+        return next(iter(self.resources), self.graph)
+
+    @property
+    def asks_default(self) -> bool:
+        return any(DEFAULT in names for names in self.resources.values())
 
 
-def parse_scopes(text: str, tenant_name: str) -> Scopes:
+def known_permissions(resource: str, cloud: Cloud = WORLDWIDE) -> frozenset[str] | None:
+    """The delegated permissions of a resource in `cloud`; None for a resource that is not there."""
+    if resource == cloud.graph:
+        return _GRAPH_PERMISSIONS
+    # Exchange Online answers to two names in the worldwide cloud.
+    return _EXCHANGE_PERMISSIONS if resource in (cloud.outlook, cloud.exchange) else None
+
+
+def parse_scopes(text: str, tenant_name: str, cloud: Cloud = WORLDWIDE) -> Scopes:
     """Sort the scopes of a request by resource. A scope without a resource is Graph's.
 
-    AadstsError 70011 for a permission that does not exist, 500011 for an unknown resource, 900144 for
-    an empty scope.
+    AadstsError 70011 for a permission that does not exist and for `.default` beside named ones, 500011 for an
+    unknown resource, 900144 for an empty scope.
     """
     if not text.split():
         raise AadstsError(900144, name="scope")
     openid: dict[str, None] = {}
     resources: dict[str, dict[str, None]] = {}
     for scope in text.split():
-        resource, name = _split_scope(scope, text, tenant_name)
+        resource, name = _split_scope(scope, text, tenant_name, cloud)
         if name in OPENID_SCOPES:
             openid[name] = None
         else:
             resources.setdefault(resource, {})[name] = None
-    return Scopes(tuple(openid), {resource: tuple(names) for resource, names in resources.items()}, text)
+    by_resource = {resource: tuple(names) for resource, names in resources.items()}
+    scopes = Scopes(tuple(openid), by_resource, text, cloud.graph)
+    if scopes.asks_default and any(names != (DEFAULT,) for names in by_resource.values()):
+        raise AadstsError(70011, scope=text)
+    return scopes
 
 
-def _split_scope(scope: str, text: str, tenant_name: str) -> tuple[str, str]:
+def _split_scope(scope: str, text: str, tenant_name: str, cloud: Cloud) -> tuple[str, str]:
     """Resource and short name, the name in its own spelling: Entra ignores capitals."""
     resource, slash, name = scope.rpartition("/")
-    resource = resource.rstrip("/").lower() if slash else GRAPH
-    if resource == GRAPH and name.lower() in OPENID_SCOPES:
-        return GRAPH, name.lower()
-    if resource not in _PERMISSIONS_OF:
+    resource = resource.rstrip("/").lower() if slash else cloud.graph
+    if resource == cloud.graph and name.lower() in OPENID_SCOPES:
+        return cloud.graph, name.lower()
+    permissions = known_permissions(resource, cloud)
+    if permissions is None:
         if "://" in resource:
             raise AadstsError(500011, resource=resource, tenant=tenant_name)
         raise AadstsError(70011, scope=text)
-    spelled = {known.lower(): known for known in _PERMISSIONS_OF[resource]}
+    spelled = {known.lower(): known for known in (*permissions, DEFAULT)}
     if name.lower() not in spelled:
         raise AadstsError(70011, scope=text)
     return resource, spelled[name.lower()]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from postroom.simulator.clock import SimulatorClock
+from postroom.simulator.clouds import CONSUMERS_TENANT_ID, WORLDWIDE, Cloud
 from postroom.simulator.directory_rules import EntraSwitches, SignInState
 from postroom.simulator.directory_rules import TokenEndpointFault as TokenEndpointFault
 from postroom.simulator.graph_switches import GraphSwitches
@@ -109,6 +110,7 @@ class Tenant:
     license_read: LicenseRead = "full"
     token_endpoint_fault: TokenEndpointFault | None = None
     entra: EntraSwitches = field(default_factory=EntraSwitches)
+    cloud: Cloud = WORLDWIDE
     graph: GraphSwitches = field(default_factory=GraphSwitches)
 
     def __post_init__(self) -> None:
@@ -117,8 +119,9 @@ class Tenant:
         self.tenant_id = self.tenant_id or str(uuid.uuid5(uuid.NAMESPACE_DNS, self.domain))
 
     def answers_to(self, name: str) -> bool:
-        """Whether `name` in an address of Entra means this tenant (its id, its domain, or any)."""
-        return name.lower() in {self.tenant_id, self.domain, "common", "organizations"}
+        """Whether `name` in an address of Entra is known here: this tenant's id or domain, or a shared name."""
+        shared = {"common", "organizations", "consumers", CONSUMERS_TENANT_ID}
+        return name.lower() in {self.tenant_id, self.domain, *shared}
 
     # People and mailboxes
 

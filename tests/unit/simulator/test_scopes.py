@@ -1,6 +1,7 @@
 import pytest
 
 from postroom.simulator.aadsts import AadstsError
+from postroom.simulator.clouds import CLOUDS, Cloud
 from postroom.simulator.scopes import GRAPH, OUTLOOK, parse_scopes
 
 
@@ -30,7 +31,8 @@ def test_capitals_do_not_matter() -> None:
         "https://outlook.office.com/SMTP.SendAsApp offline_access",
         "Nothing.Such",
         "offline_access,User.Read",
-        "openid https://graph.microsoft.com/.default",
+        "https://graph.microsoft.com/.default https://graph.microsoft.com/User.Read",
+        "https://outlook.office.com/.default User.Read",
     ],
 )
 def test_a_permission_that_does_not_exist_is_refused(text: str) -> None:
@@ -48,3 +50,21 @@ def test_an_unknown_resource_is_named() -> None:
 def test_an_empty_scope_is_missing() -> None:
     with pytest.raises(AadstsError, match=r"AADSTS900144.*'scope'"):
         parse_scopes("  ", "Contoso")
+
+
+def test_default_stands_for_what_the_registration_lists() -> None:
+    scopes = parse_scopes("openid https://graph.microsoft.com/.default", "Contoso")
+    assert scopes.asks_default
+    assert scopes.resources == {GRAPH: (".default",)}
+
+
+@pytest.mark.parametrize("cloud", CLOUDS, ids=[cloud.name for cloud in CLOUDS])
+def test_each_cloud_has_its_own_resources(cloud: Cloud) -> None:
+    scopes = parse_scopes(f"User.Read {cloud.outlook}/SMTP.Send", "Contoso", cloud)
+    assert scopes.resources == {cloud.graph: ("User.Read",), cloud.outlook: ("SMTP.Send",)}
+    assert parse_scopes("openid", "Contoso", cloud).first_resource == cloud.graph
+    assert cloud.canonical_resource(cloud.graph) == GRAPH
+    assert cloud.canonical_resource(cloud.outlook) == cloud.canonical_resource(cloud.exchange)
+    foreign = next(other for other in CLOUDS if other.outlook != cloud.outlook)
+    with pytest.raises(AadstsError, match="AADSTS500011"):
+        parse_scopes(f"{foreign.outlook}/SMTP.Send", "Contoso", cloud)
