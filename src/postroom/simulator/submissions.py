@@ -70,7 +70,8 @@ class Submissions:
         if limits.is_trial:
             return TRIAL_EXTERNAL_RECIPIENTS
         licences = sum(user.licensed and user.is_mailbox for user in self._tenant.users.values())
-        return round(500 * float(licences) ** 0.7 + 9_500)
+        quota: float = 500 * float(licences) ** 0.7 + 9_500
+        return round(quota)
 
     def messages_in_last_minute(self, object_id: str) -> int:
         """Those held back for later count as well."""
@@ -111,15 +112,20 @@ class Submissions:
 
     def keep(self, mailbox: "User", message: "ReceivedMessage", *, is_in_sent_items: bool = True) -> None:
         """Count an accepted message, put it where recipients find it, and a copy into Sent Items."""
-        use, now, size_bytes = self._use(mailbox.object_id), self._now(), len(message.content)
+        use, now = self._use(mailbox.object_id), self._now()
         self._tenant.messages.append(message)
         use.delivered.append(message.delivered_at or now)
         use.day.add(now, len(message.recipients))
         if external := sum(self.is_external(address) for address in message.recipients):
             self._external.add(now, external)
         if is_in_sent_items:
-            use.sent_items.append((now, message.number, size_bytes))
-            use.sent_bytes += size_bytes
+            self.keep_copy(mailbox.object_id, message)
+
+    def keep_copy(self, object_id: str, message: "ReceivedMessage") -> None:
+        """A copy into Sent Items of this mailbox: where a person sends from another's, it is that one's (6.3)."""
+        use = self._use(object_id)
+        use.sent_items.append((self._now(), message.number, len(message.content)))
+        use.sent_bytes += len(message.content)
 
     def delivery_time(self, object_id: str) -> float:
         """When a message that is accepted now is delivered: later, if the mailbox has used up its minute."""
