@@ -3,12 +3,13 @@ import pytest
 from postroom.clock import DAY_US, MICROSECONDS, MINUTE_US
 from postroom.errors import LeaseLostError
 from postroom.message import Lane, MailboxState
-from postroom.outcome import StopCause
+from postroom.outcome import Outcome, StopCause
 from tests.contract.kept_store import (
     MAILBOX_ID,
     REFUSED,
     SENT,
     SIGNED_OUT,
+    UNKNOWN,
     KeptStore,
     later,
     stopped,
@@ -203,6 +204,25 @@ async def test_a_probe_that_is_stopped_again_waits_again(ready: KeptStore) -> No
     mailbox = await ready.store.mailboxes.find(MAILBOX_ID)
     assert (mailbox.until_us, mailbox.since_us) == (again_us, since_us)
     assert await ready.store.outbox.lease_due(1) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "state"),
+    [("refused", MailboxState.READY), ("later", MailboxState.READY), ("lost", MailboxState.STOPPED)],
+)
+async def test_a_probe_that_is_answered_about_its_message_proves_the_mailbox(
+    ready: KeptStore, answer: str, state: MailboxState
+) -> None:
+    await ready.keep()
+    await ready.settle(await ready.lease_one(), stopped(StopCause.SIGN_IN, ready.clock.now_us() + MINUTE_US))
+    ready.clock.advance(60)
+    outcomes: dict[str, Outcome] = {
+        "refused": REFUSED,
+        "later": later(ready.clock.now_us() + MINUTE_US),
+        "lost": UNKNOWN,
+    }
+    await ready.settle(await ready.lease_one(), outcomes[answer])
+    assert (await ready.store.mailboxes.find(MAILBOX_ID)).state is state
 
 
 async def test_mailboxes_do_not_wait_for_one_another(ready: KeptStore) -> None:

@@ -1,5 +1,6 @@
 import asyncio
 
+import msgspec
 import pytest
 
 from postroom.clock import MINUTE_US
@@ -99,6 +100,13 @@ async def test_unknown_is_sent_again_a_minute_later(ready: KeptStore) -> None:
     assert await ready.store.outbox.lease_due(1) == []
     assert await ready.store.outbox.next_due_at_us() == ready.clock.now_us() + MINUTE_US
     assert (await ready.store.messages.overview(0)).unknown == 1
+
+
+async def test_unknown_waits_as_long_as_the_retry_schedule_says(ready: KeptStore) -> None:
+    await ready.keep()
+    until_us = ready.clock.now_us() + 30 * MINUTE_US
+    await ready.settle(await ready.lease_one(), msgspec.structs.replace(UNKNOWN, until_us=until_us))
+    assert await ready.store.outbox.next_due_at_us() == until_us
 
 
 async def test_unknown_is_held_when_the_app_chose_so(ready: KeptStore) -> None:

@@ -52,5 +52,12 @@ class DraftBook:
         """None: a draft is not renewed in the background."""
         return ()
 
-    async def stop(self, mailbox_id: int, failure: Failure, cause: StopCause, until_us: int | None) -> None:
+    async def stop(
+        self,
+        mailbox_id: int,
+        failure: Failure,
+        cause: StopCause,
+        until_us: int | None,
+        granted_at_us: int | None = None,
+    ) -> None:
         """Nothing leaves through a draft, so there is nothing to stop."""

@@ -50,7 +50,16 @@ class GrantBook(Protocol):
 
     async def all(self) -> Sequence[Mailbox]: ...
 
-    async def stop(self, mailbox_id: int, failure: Failure, cause: StopCause, until_us: int | None) -> None: ...
+    async def stop(
+        self,
+        mailbox_id: int,
+        failure: Failure,
+        cause: StopCause,
+        until_us: int | None,
+        granted_at_us: int | None = None,
+    ) -> None:
+        """Without effect when the grant of `granted_at_us` was replaced meanwhile."""
+        ...
 
 
 class TokenKeeper:
@@ -107,13 +116,14 @@ class TokenKeeper:
             await asyncio.wait(self._renewals)
 
     async def _renew_in_background(self, mailbox_id: int) -> None:
+        grant: Grant | None = None
         try:
             grant = await self._open(mailbox_id)
             for resource in self._due_resources(grant):
                 await self._renew_apart(grant, resource, ahead_us=AHEAD_US)
         except SignInTroubleError as trouble:
-            if isinstance(trouble.outcome, Stopped):
-                await self._stop(mailbox_id, trouble.outcome)
+            if grant is not None and isinstance(trouble.outcome, Stopped):
+                await self._stop(grant, trouble.outcome)
 
     def _due_resources(self, grant: Grant) -> list[Resource]:
         now_us = self._clock.now_us()
@@ -122,9 +132,11 @@ class TokenKeeper:
         is_idle = bool(grant.refresh_token) and now_us - renewed_at_us >= IDLE_RENEWAL_US
         return due or ([Resource.SMTP] if is_idle else [])
 
-    async def _stop(self, mailbox_id: int, outcome: Stopped) -> None:
+    async def _stop(self, grant: Grant, outcome: Stopped) -> None:
         try:
-            await self._book.stop(mailbox_id, outcome.failure, outcome.cause, outcome.until_us)
+            await self._book.stop(
+                grant.mailbox_id, outcome.failure, outcome.cause, outcome.until_us, grant.granted_at_us
+            )
         except PostroomError:
             return  # whoever sends next finds out the same
 

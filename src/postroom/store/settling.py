@@ -172,7 +172,7 @@ def _move(now_us: int, row: Row, recipient: Row, outcome: Outcome) -> _Move:
         if row["after_unknown"] == AfterUnknown.HOLD:
             move.state = RecipientState.HELD
         else:
-            move.next_attempt_at_us = now_us + UNKNOWN_PAUSE_US
+            move.next_attempt_at_us = max(outcome.until_us or 0, now_us + UNKNOWN_PAUSE_US)
     return move
 
 
@@ -217,7 +217,7 @@ def _change_mailbox(connection: Connection, held: _Held) -> None:
     row = held.row
     fence = {"mailbox_id": row["mailbox_id"], "revision": row["mailbox_revision"], "now_us": connection.now_us}
     outcomes = held.outcomes.values()
-    if row["is_probe"] and any(isinstance(outcome, Sent) for outcome in outcomes):
+    if row["is_probe"] and any(_proves_the_mailbox(outcome) for outcome in outcomes):
         connection.change("prove_mailbox", **fence)
     stop = next((outcome for outcome in outcomes if isinstance(outcome, Stopped)), None)
     if stop is not None:
@@ -229,6 +229,13 @@ def _change_mailbox(connection: Connection, held: _Held) -> None:
             granted_at_us=None,
             **fence,
         )
+
+
+def _proves_the_mailbox(outcome: Outcome) -> bool:
+    """Whoever answers about a message has let us sign in: a refused or delayed message is no reason to stay stopped."""
+    if isinstance(outcome, Refused | TryLater):
+        return outcome.failure.failure_class is not FailureClass.LOCAL
+    return isinstance(outcome, Sent)
 
 
 def _prove_senders(connection: Connection, held: Sequence[_Held]) -> None:

@@ -74,7 +74,14 @@ class MemoryBook:
     async def all(self) -> Sequence[Mailbox]:
         return [self.mailbox]
 
-    async def stop(self, mailbox_id: int, failure: Failure, cause: StopCause, until_us: int | None) -> None:
+    async def stop(
+        self,
+        mailbox_id: int,
+        failure: Failure,
+        cause: StopCause,
+        until_us: int | None,
+        granted_at_us: int | None = None,
+    ) -> None:
         self.stopped.append((failure.code, cause))
         self.mailbox = msgspec.structs.replace(self.mailbox, state=MailboxState.STOPPED, cause=cause)
 
