@@ -145,10 +145,13 @@
   if (summary) summary.focus();
 
   // The set-up link carries its code behind the #, so that it stands in no log.
-  const setup = document.querySelector("[data-token-from-hash]");
-  const token = new URLSearchParams(location.hash.slice(1)).get("token");
-  if (setup && token) {
-    setup.elements.token.value = token;
+  function takeToken() {
+    const form = document.querySelector("[data-token-from-hash]");
+    const token = new URLSearchParams(location.hash.slice(1)).get("token");
+    if (!form || !token) return;
+    form.elements.token.value = token;
     history.replaceState(null, "", location.pathname);
   }
+  window.addEventListener("hashchange", takeToken);
+  takeToken();
 })();
