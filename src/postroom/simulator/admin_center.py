@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Route
 from postroom.simulator import pages
 from postroom.simulator.admin_apps import app_routes
 from postroom.simulator.admin_people import people_routes
-from postroom.simulator.faults import FAULTS
+from postroom.simulator.faults import FAULTS, STAGES
 from postroom.simulator.tenant import LicenseRead, OperationError, Tenant, TokenEndpointFault
 
 LONGEST_STEP_DAYS = 3650
@@ -89,7 +89,7 @@ class _AdminCenter:
         self.tenant.clock.advance(seconds)
 
     async def show_faults(self, request: Request) -> Response:
-        return pages.render(request, "faults.html", tenant=self.tenant, faults=FAULTS)
+        return pages.render(request, "faults.html", tenant=self.tenant, faults=FAULTS, stages=STAGES)
 
 
 def _license_read(text: str) -> LicenseRead:

@@ -1,6 +1,7 @@
 """The simulator's time: real time that can be pushed forward, never back."""
 
 import time
+from collections.abc import Callable
 
 
 class SimulatorClock:
@@ -15,6 +16,7 @@ class SimulatorClock:
         self._started_monotonic = time.monotonic()
         self._advanced_seconds = 0.0
         self._last_reading = 0.0
+        self._listeners: list[Callable[[], None]] = []
 
     def now(self) -> float:
         elapsed = time.monotonic() - self._started_monotonic + self._advanced_seconds
@@ -26,6 +28,13 @@ class SimulatorClock:
         if seconds < 0:
             raise ValueError(f"the clock only moves forward, not by {seconds} s")
         self._advanced_seconds += seconds
+        for listener in list(self._listeners):
+            listener()
+
+    def on_advance(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener` after each step forward, until what is returned here is called."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
 
     def machine_now(self) -> float:
         """The same moment without what was added: what every other program here believes."""

@@ -7,24 +7,23 @@ connection is an `ExchangeSession`; this is what the sessions share.
 import asyncio
 import hashlib
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from postroom.simulator import exchange_replies as replies
-from postroom.simulator.exchange_session import Arrival, ExchangeSession
-from postroom.simulator.exchange_verdict import Verdict, judge_by_fault, judge_content, refused
+from postroom.simulator.exchange_session import ExchangeSession
+from postroom.simulator.exchange_sign_in import Admission
+from postroom.simulator.exchange_transaction import Arrival
+from postroom.simulator.exchange_verdict import Verdict, judge_by_fault, judge_by_limits, judge_content, refused
 from postroom.simulator.faults import Fault, message_faults
-from postroom.simulator.sender_rights import read_head
-from postroom.simulator.tenant import ReceivedMessage, Tenant, User
+from postroom.simulator.sender_rights import read_head, replace_alias
+from postroom.simulator.tenant import ReceivedMessage, Tenant
 from postroom.simulator.tokens import Tokens
 
-MAX_CONNECTIONS_PER_MAILBOX = 3
-# A mailbox may send 35 MB unless its administrator says otherwise (Set-Mailbox -MaxSendSize).
-DEFAULT_MESSAGE_LIMIT_BYTES = 36_700_160
 STOP_SECONDS = 0.5
 
 
 class ExchangeServer:
-    """The listener. `slow_seconds` and `message_limit_bytes` may be set at any time."""
+    """The listener. `slow_seconds` may be set at any time; all else is the tenant's."""
 
     def __init__(
         self,
@@ -33,13 +32,11 @@ class ExchangeServer:
         tls_context: ssl.SSLContext,
         *,
         slow_seconds: float = 5.0,
-        message_limit_bytes: int = DEFAULT_MESSAGE_LIMIT_BYTES,
     ) -> None:
         self.tenant = tenant
         self.tokens = tokens
         self.tls_context = tls_context
         self.slow_seconds = slow_seconds
-        self.message_limit_bytes = message_limit_bytes
         self.connections_made = 0
         self.sign_ins = 0
         self._sessions: set[ExchangeSession] = set()
@@ -48,6 +45,7 @@ class ExchangeServer:
         self._upgrades: set[asyncio.Task[None]] = set()
         self._listener: asyncio.Server | None = None
         self._is_stopping = False
+        self._stop_listening_to_clock: Callable[[], None] | None = None
 
     @property
     def port(self) -> int:
@@ -58,7 +56,13 @@ class ExchangeServer:
         """Listen. OSError if the port is taken."""
         loop = asyncio.get_running_loop()
         self._is_stopping = False
-        self._listener = await loop.create_server(lambda: ExchangeSession(self), host, port)
+        self._listener = await loop.create_server(lambda: ExchangeSession(self).connection, host, port)
+
+        # Whoever moves the clock may do so in another thread.
+        def check_patience_soon() -> None:
+            loop.call_soon_threadsafe(self._check_patience)
+
+        self._stop_listening_to_clock = self.tenant.clock.on_advance(check_patience_soon)
 
     async def stop(self) -> None:
         """Stop listening and break every connection; returns within `STOP_SECONDS`."""
@@ -66,6 +70,8 @@ class ExchangeServer:
             return
         self._is_stopping = True
         self._listener.close()
+        if self._stop_listening_to_clock:
+            self._stop_listening_to_clock()
         ended = [session.ended for session in self._sessions]
         for session in list(self._sessions):
             session.abort()
@@ -74,6 +80,10 @@ class ExchangeServer:
         if waited_for := [*ended, *self._upgrades]:
             await asyncio.wait(waited_for, timeout=STOP_SECONDS)
         self._listener = None
+
+    def _check_patience(self) -> None:
+        for session in list(self._sessions):
+            session.connection.check_patience()
 
     # What a session tells
 
@@ -88,9 +98,9 @@ class ExchangeServer:
         self._upgrades.add(upgrade)
         upgrade.add_done_callback(self._upgrades.discard)
 
-    def admit(self, session: ExchangeSession, mailbox: User) -> None:
+    def admit(self, session: ExchangeSession, admission: Admission) -> None:
         self.sign_ins += 1
-        self._signed_in.setdefault(mailbox.object_id, []).append(session)
+        self._signed_in.setdefault(admission.mailbox.object_id, []).append(session)
 
     def close_session(self, session: ExchangeSession) -> None:
         self._sessions.discard(session)
@@ -103,35 +113,43 @@ class ExchangeServer:
     def judge(self, session: ExchangeSession, arrival: Arrival) -> Verdict:
         """What becomes of a message. Nothing is stored yet."""
         head = read_head(arrival.content or b"")
-        refusal = judge_content(self.tenant, arrival.mailbox, arrival.content, head)
+        admission = arrival.admission
+        refusal = judge_content(self.tenant, admission, arrival.content, head)
         if refusal:
             return refusal
-        if not self._is_within_connection_limit(session, arrival.mailbox):
+        if not self._is_within_connection_limit(session, admission.mailbox.object_id):
             return refused(replies.TOO_MANY_CONNECTIONS)
+        size_bytes = len(arrival.content or b"")
+        if exhausted := judge_by_limits(self.tenant, admission, arrival.recipients, size_bytes):
+            return exhausted
         written = str(head["Message-ID"] or "").strip() if head else ""
         identity = written or hashlib.sha256(arrival.content or b"").hexdigest()
         fault = self._strike(message_faults(arrival.sender, arrival.recipients), identity)
         return judge_by_fault(fault, written or replies.make_message_id(self._next_number()))
 
-    def store(self, arrival: Arrival, session: ExchangeSession) -> None:
+    def store(self, session: ExchangeSession, arrival: Arrival) -> None:
+        """Put an accepted message where its recipients find it, and a copy into Sent Items."""
         assert arrival.content is not None
-        self.tenant.messages.append(
-            ReceivedMessage(
-                number=self._next_number(),
-                received_at=self.tenant.clock.now(),
-                signed_in_as=arrival.mailbox.user_principal_name,
-                envelope_sender=arrival.sender,
-                recipients=arrival.recipients,
-                content=arrival.content,
-                dialogue=session.dialogue.lines(),
-                helo=session.helo,
-                tls_version=session.tls_version,
-            )
+        mailbox, submissions = arrival.admission.mailbox, self.tenant.exchange.submissions
+        message = ReceivedMessage(
+            number=self._next_number(),
+            received_at=self.tenant.clock.now(),
+            signed_in_as=mailbox.user_principal_name,
+            envelope_sender=arrival.sender,
+            recipients=arrival.recipients,
+            content=replace_alias(self.tenant, mailbox, arrival.content),
+            dialogue=session.connection.dialogue.lines(),
+            helo=session.helo,
+            tls_version=session.connection.tls_version,
+            mailbox_id=mailbox.object_id,
+            delivered_at=submissions.delivery_time(mailbox.object_id),
         )
+        submissions.keep(mailbox, message)
 
-    def _is_within_connection_limit(self, session: ExchangeSession, mailbox: User) -> bool:
+    def _is_within_connection_limit(self, session: ExchangeSession, mailbox_id: str) -> bool:
         """Whether `session` is among the first three of its mailbox that are still open."""
-        return session in self._signed_in[mailbox.object_id][:MAX_CONNECTIONS_PER_MAILBOX]
+        limit = self.tenant.exchange.limits_of(mailbox_id).connections
+        return session in self._signed_in[mailbox_id][:limit]
 
     def _strike(self, faults: Iterable[Fault], identity: str) -> Fault | None:
         """The first fault that is due; one of the `-once` kind is due once for each message."""

@@ -38,9 +38,32 @@ NOT_AUTHENTICATED = "530 5.7.57 Client not authenticated to send mail."
 TOO_MANY_RECIPIENTS = "452 4.5.3 Too many recipients"
 PLAIN_TEXT_BEFORE_TLS = "554 5.5.1 Commands sent ahead of the TLS handshake"
 
+TLS_TOO_OLD = (
+    "421 4.7.66 TLS 1.0 and 1.1 are not supported. Please upgrade/update your client to support TLS 1.2. "
+    "Visit https://aka.ms/smtp_auth_tls."
+)
+TLS_TOO_OLD_FOR_ORGANISATION = (
+    "550 5.7.67 TLS 1.0 and 1.1 are not supported by your organization. Please contact your administrator."
+)
+NOT_AVAILABLE = "421 4.3.2 Service not available"
+IDLE_TOO_LONG = "451 4.7.0 Timeout waiting for client input"
+CONNECTED_TOO_LONG = "421 4.4.1 Connection timed out"
+# The exact reply is not confirmed [C] (microsoft365.md 12); this is Exchange Server's.
+TOO_FAST = "421 4.4.2 Message submission rate for this client has exceeded the configured limit"
+
 UNSUCCESSFUL = "535 5.7.3 Authentication unsuccessful"
 WRONG_CREDENTIALS = "535 5.7.139 Authentication unsuccessful, the user credentials were incorrect."
 BASIC_DISABLED = "535 5.7.139 Authentication unsuccessful, basic authentication is disabled."
+# Announced for the day when Basic is gone (microsoft365.md 8.1).
+BASIC_REMOVED = "550 5.7.30 Basic authentication is not supported for Client Submission."
+AUTHENTICATION_POLICY = (
+    "535 5.7.139 Authentication unsuccessful, the organization configuration does not allow this authentication "
+    "request."
+)
+SIGN_IN_CRITERIA = (
+    "535 5.7.139 Authentication unsuccessful, the request did not meet the criteria to be authenticated "
+    "successfully. Contact your administrator."
+)
 SECURITY_DEFAULTS = (
     "535 5.7.139 Authentication unsuccessful, user is locked by your organization's security defaults policy. "
     "Contact your administrator."
@@ -64,6 +87,19 @@ ORIGINATOR_NEEDED = (
 TOO_MANY_CONNECTIONS = (
     "432 4.3.2 Concurrent connections limit exceeded. Visit https://aka.ms/concurrent_sending for more information."
 )
+
+# What a full limit sounds like at the end of a message (2.3).
+LOGON_FAILURE = "430 4.2.0 STOREDRV; mailbox logon failure"
+MAILBOX_FULL = (
+    "554 5.2.2 mailbox full; STOREDRV.Submission.Exception:"
+    "QuotaExceededException.MapiExceptionShutoffQuotaExceeded; Failed to process message"
+)
+SUBMISSION_QUOTA = "554 5.2.0 STOREDRV.Submission.Exception:SubmissionQuotaExceededException; Failed to process message"
+TENANT_EXTERNAL_LIMIT = (
+    "550 5.7.233 - Your message can't be sent because your tenant has exceeded its daily limit for sending email to "
+    "external recipients (tenant external recipient rate limit). For more information see https://aka.ms/EXONdrs."
+)
+TRIAL_EXTERNAL_LIMIT = "550 5.7.232 Your message can't be sent because your trial tenant has exceeded its daily limit"
 
 
 def banner(session_id: str, now: float) -> str:

@@ -8,17 +8,20 @@ import copy
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, get_args
 
+from postroom.simulator.faults import Fault, sign_in_faults
 from postroom.simulator.operation_error import OperationError
 from postroom.simulator.organisation_settings import (
     RBAC_ROLE,
+    READINGS,
     AuthenticationPolicy,
     BasicAuth,
     ExchangeSettings,
+    FrontEnd,
     LegacyTls,
     MailboxLimits,
     MailboxSettings,
     OrganisationLimits,
-    RateMode,
+    Readings,
     Right,
     RoleAssignment,
     ServicePrincipal,
@@ -39,6 +42,8 @@ class Organisation:
     def __init__(self, tenant: "Tenant") -> None:
         self.settings = ExchangeSettings()
         self.limits = OrganisationLimits()
+        self.front_end = FrontEnd()
+        self.readings = Readings()
         self.submissions = Submissions(tenant)
         self.propagation_minutes = 0.0
         self._tenant = tenant
@@ -319,18 +324,46 @@ class Organisation:
         """A trial tenant may reach 5,000 external recipients a day and hears 5.7.232 (3.2)."""
         self.limits.is_trial = is_trial
 
-    def set_rate_mode(self, mode: RateMode) -> None:
-        """Beyond 30 messages a minute: delivered later without a word, or rejected. Both are reported (2.3) [C]."""
-        if mode not in get_args(RateMode):
-            raise OperationError(f"Messages beyond the rate are delayed or rejected, not “{mode}”.")
-        self.limits.rate_mode = mode
-
     def set_retention(self, object_id: str, days: int | None) -> None:
         """A retention policy that empties Sent Items of what is older than `days`; None keeps everything."""
         self._mailbox_user(object_id)
         if days is not None and days < 1:
             raise OperationError("A retention policy keeps mail for at least one day.")
         self.limits_of(object_id).retention_days = days
+
+    # The front end, and what nobody knows of it
+
+    def set_available(self, *, is_available: bool) -> None:
+        """Whether the front end serves at all; otherwise each connection hears 421 4.3.2."""
+        self.front_end.is_available = is_available
+
+    def set_timeouts(self, *, idle_seconds: float, connection_seconds: float | None = None) -> None:
+        """When a silent client hears 451 4.7.0, and when any connection hears 421 4.4.1 (None: never)."""
+        if idle_seconds <= 0 or (connection_seconds is not None and connection_seconds <= 0):
+            raise OperationError("A timeout is longer than no time at all.")
+        self.front_end.idle_seconds = idle_seconds
+        self.front_end.connection_seconds = connection_seconds
+
+    def set_sign_in_fault(self, object_id: str | None, name: str) -> None:
+        """Answer every sign-in to a mailbox (None: to all) with a fault of the stage “sign-in”; "" ends it."""
+        if object_id is not None:
+            self._tenant.user(object_id)
+        if name:
+            self._refuse_unknown(name, sign_in_faults(), "fault of signing in")
+        self.front_end.sign_in_faults[object_id or ""] = name
+
+    def sign_in_fault_of(self, object_id: str) -> Fault | None:
+        """The mailbox's own, else everybody's."""
+        asked = self.front_end.sign_in_faults
+        return sign_in_faults().get(asked.get(object_id) or asked.get("") or "")
+
+    def set_reading(self, name: str, value: bool) -> None:
+        """Choose between the readings of what is not confirmed (`READINGS`)."""
+        self._refuse_unknown(name, READINGS, "unconfirmed behaviour")
+        if name == "rate_mode":
+            self.readings.rate_mode = "reject" if value else "delay"
+        else:
+            setattr(self.readings, name, value)
 
     def _refuse_unknown(self, name: str, known: Mapping[str, object], kind: str) -> None:
         if name not in known:

@@ -122,4 +122,44 @@ class OrganisationLimits:
     external_recipients_per_day: int | None = None
     recipients_per_message: int = 1_000
     is_trial: bool = False
+
+
+@dataclass
+class FrontEnd:
+    """The front end's own: how long it waits, and whether it is there at all.
+
+    A client is silent for `idle_seconds` at most, and a connection stands for `connection_seconds` at most
+    (None: as long as it likes). The times are not confirmed [C]. `sign_in_faults` answers each sign-in to a
+    mailbox (by object id; "" for all) with a line of the table in `faults.py`.
+    """
+
+    is_available: bool = True
+    idle_seconds: float = 300.0
+    connection_seconds: float | None = None
+    sign_in_faults: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Readings:
+    """What nobody has confirmed [C] (microsoft365.md 12): each reading can be turned, and a page says so.
+
+    The first value of each is the simulator's own choice.
+    """
+
     rate_mode: RateMode = "delay"
+    full_access_is_enough: bool = False
+    null_sender_is_accepted: bool = True
+    session_outlives_its_token: bool = True
+    malformed_token_is_a_syntax_error: bool = False
+    security_defaults_refuse_tokens: bool = False
+
+
+# What each reading means when it is true (for `rate_mode`: when it is "reject").
+READINGS: dict[str, str] = {
+    "rate_mode": "Messages beyond 30 a minute are rejected (421 4.4.2), not delivered later without a word",
+    "full_access_is_enough": "A member of a shared mailbox may send from it with Full Access alone, without Send As",
+    "null_sender_is_accepted": "MAIL FROM:<> is accepted from a client that has signed in",
+    "session_outlives_its_token": "A connection goes on sending after the token that opened it has expired",
+    "malformed_token_is_a_syntax_error": "A malformed XOAUTH2 response gets 501 5.5.4, not 535 5.7.3",
+    "security_defaults_refuse_tokens": "Security defaults refuse XOAUTH2 over SMTP too, not only passwords",
+}

@@ -534,7 +534,7 @@ async def test_a_message_without_a_message_id_gets_one(client: Client) -> None:
 async def test_a_message_beyond_the_limit_of_the_mailbox_is_refused_at_its_end(
     client: Client, exchange: ExchangeServer
 ) -> None:
-    exchange.message_limit_bytes = 1000
+    exchange.tenant.exchange.set_limits(user_of(exchange, SCANNER).object_id, message_size_bytes=1000)
     await client.sign_in()
 
     said = await client.send(MESSAGE + b"x" * 998 + b"\r\n")

@@ -8,7 +8,7 @@ from postroom.simulator import exchange_replies as replies
 from postroom.simulator.exchange_body import ChunkedBody, DottedBody
 from postroom.simulator.exchange_dialogue import Dialogue
 from postroom.simulator.exchange_envelope import Malformed, Sender, parse_chunk, parse_mail, parse_rcpt
-from postroom.simulator.exchange_sign_in import SignInRefused, sign_in_with_password, sign_in_with_token
+from postroom.simulator.exchange_sign_in import Admission, SignInRefused, sign_in_with_password, sign_in_with_token
 from postroom.simulator.sender_rights import MAX_HEAD_BYTES, check_originators, read_head
 from postroom.simulator.tenant import Tenant, User
 from postroom.simulator.tokens import Tokens
@@ -38,7 +38,7 @@ def token_for(tenant: Tenant, tokens: Tokens, address: str, resource: str = SMTP
 def test_a_token_opens_the_mailbox_of_its_user(tenant: Tenant, tokens: Tokens) -> None:
     blob = bearer(SCANNER, token_for(tenant, tokens, SCANNER))
 
-    assert sign_in_with_token(tenant, tokens, blob) is user_of(tenant, SCANNER)
+    assert opened(sign_in_with_token(tenant, tokens, blob)) is user_of(tenant, SCANNER)
 
 
 def test_the_user_may_be_named_by_an_alias_in_any_case(tenant: Tenant, tokens: Tokens) -> None:
@@ -46,10 +46,15 @@ def test_the_user_may_be_named_by_an_alias_in_any_case(tenant: Tenant, tokens: T
 
     result = sign_in_with_token(tenant, tokens, bearer("MFP@contoso.com", token_for(tenant, tokens, SCANNER)))
 
-    assert result is user_of(tenant, SCANNER)
+    assert opened(result) is user_of(tenant, SCANNER)
 
 
-def refusal(result: User | SignInRefused) -> SignInRefused:
+def opened(result: Admission | SignInRefused) -> User:
+    assert isinstance(result, Admission), result
+    return result.mailbox
+
+
+def refusal(result: Admission | SignInRefused) -> SignInRefused:
     assert isinstance(result, SignInRefused)
     return result
 
@@ -62,7 +67,7 @@ def test_another_mailbox_needs_full_access(tenant: Tenant, tokens: Tokens) -> No
     assert refused.reason == "scanner@contoso.com may not open the mailbox noreply@contoso.com"
 
     tenant.grant_right("full_access", user_of(tenant, NOREPLY).object_id, SCANNER)
-    assert sign_in_with_token(tenant, tokens, blob) is user_of(tenant, NOREPLY)
+    assert opened(sign_in_with_token(tenant, tokens, blob)) is user_of(tenant, NOREPLY)
 
 
 @pytest.mark.parametrize(
@@ -140,14 +145,14 @@ def test_smtp_auth_is_a_switch_with_three_states_for_tokens_and_passwords_alike(
     assert said == [reply, reply]
 
 
-def with_password(tenant: Tenant, user: str, password: str) -> User | SignInRefused:
+def with_password(tenant: Tenant, user: str, password: str) -> Admission | SignInRefused:
     return sign_in_with_password(tenant, base64.b64encode(user.encode()), base64.b64encode(password.encode()))
 
 
 def test_a_password_opens_its_mailbox_and_no_other_does(tenant: Tenant) -> None:
     scanner = user_of(tenant, SCANNER)
 
-    assert with_password(tenant, SCANNER, scanner.password) is scanner
+    assert opened(with_password(tenant, SCANNER, scanner.password)) is scanner
     assert refusal(with_password(tenant, SCANNER, "wrong")).reply == replies.WRONG_CREDENTIALS
     assert refusal(with_password(tenant, "nobody@contoso.com", "x")).reply == replies.WRONG_CREDENTIALS
 
@@ -166,7 +171,9 @@ def test_security_defaults_block_a_password_but_not_a_token(tenant: Tenant, toke
     refused = refusal(with_password(tenant, SCANNER, user_of(tenant, SCANNER).password))
 
     assert "locked by your organization's security defaults policy" in refused.reply
-    assert isinstance(sign_in_with_token(tenant, tokens, bearer(SCANNER, token_for(tenant, tokens, SCANNER))), User)
+    assert isinstance(
+        sign_in_with_token(tenant, tokens, bearer(SCANNER, token_for(tenant, tokens, SCANNER))), Admission
+    )
 
 
 def test_a_person_without_a_mailbox_cannot_send(tenant: Tenant, tokens: Tokens) -> None:
@@ -183,7 +190,12 @@ def test_a_person_without_a_mailbox_cannot_send(tenant: Tenant, tokens: Tokens) 
 def judged(tenant: Tenant, head: str) -> str | None:
     message = read_head(head.replace("\n", "\r\n").encode() + b"\r\n\r\nbody\r\n")
     assert message is not None
-    return check_originators(tenant, user_of(tenant, SCANNER), message)
+    return check_originators(tenant, own_admission(tenant), message)
+
+
+def own_admission(tenant: Tenant) -> Admission:
+    scanner = user_of(tenant, SCANNER)
+    return Admission(scanner, scanner.object_id)
 
 
 DENIED = replies.send_as_denied(SCANNER, NOREPLY)
@@ -274,7 +286,7 @@ def test_a_from_line_in_the_body_is_no_header(tenant: Tenant) -> None:
     head = read_head(b"From: scanner@contoso.com\r\n\r\nFrom: noreply@contoso.com\r\n")
 
     assert head is not None
-    assert check_originators(tenant, user_of(tenant, SCANNER), head) is None
+    assert check_originators(tenant, own_admission(tenant), head) is None
 
 
 def test_a_head_without_end_is_not_read() -> None:
