@@ -53,12 +53,19 @@ class Authority:
         """The authority's certificate, for those who shall trust it."""
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
-    def server_context(self, names: Sequence[str]) -> ssl.SSLContext:
-        """A server's TLS context (1.2 or newer) with a new certificate for the DNS `names`."""
+    def server_context(self, names: Sequence[str], *, speaks_old_tls: bool = False) -> ssl.SSLContext:
+        """A server's TLS context with a new certificate for the DNS `names`.
+
+        TLS 1.2 or newer; with `speaks_old_tls` 1.0 and 1.1 too, for a server that refuses them in words
+        (microsoft365.md 1.1), which it can only after the handshake.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = self._issue(names, key)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if speaks_old_tls:
+            # The signatures of TLS 1.0 and 1.1 are too weak for OpenSSL's own levels of security.
+            context.set_ciphers("DEFAULT:@SECLEVEL=0")
+        context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED if speaks_old_tls else ssl.TLSVersion.TLSv1_2
         # OpenSSL reads certificate and key from a file only; this one is private and goes at once.
         with tempfile.NamedTemporaryFile(prefix="postroom-simulator-") as file:
             file.write(_private_pem(key) + certificate.public_bytes(serialization.Encoding.PEM))

@@ -38,7 +38,7 @@ class Simulator:
         self.clock = tenant.clock
         self.authority = Authority.create()
         self.tokens = Tokens(tenant)
-        self.exchange = ExchangeServer(tenant, self.tokens, self.authority.server_context([SMTP_HOST]))
+        self.exchange = ExchangeServer(tenant, self.tokens, self.authority.server_context([SMTP_HOST], speaks_old_tls=True))
         self._servers: list[_WebServer] = []
 
     @classmethod
