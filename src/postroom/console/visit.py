@@ -1,7 +1,7 @@
 """One request to a page: who asks, what was typed, and how the page answers."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlencode, urlsplit
 
 from jinja2 import Environment
@@ -14,6 +14,7 @@ from postroom.console.language import _
 from postroom.console.problems import Problem, find_problems
 from postroom.console.rooms import ConsoleRooms
 from postroom.console.session import Brake
+from postroom.console.setup_link import SetupLink
 from postroom.console.verification import Verifications
 from postroom.store.records import Session
 
@@ -25,12 +26,13 @@ THEME_COOKIE = "postroom_theme"
 
 @dataclass(frozen=True)
 class Desk:
-    """What all visits share: the rooms, the templates, the running checks and the brake on guessing."""
+    """What all visits share: rooms, templates, the running checks, the brake on guessing and the set-up link."""
 
     rooms: ConsoleRooms
     environment: Environment
     verifications: Verifications
     brake: Brake
+    setup_link: SetupLink = field(default_factory=SetupLink)
 
 
 @dataclass(frozen=True)

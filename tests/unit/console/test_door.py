@@ -57,6 +57,7 @@ async def test_of_two_set_ups_at_once_one_makes_the_administrator_and_the_other_
     assert statuses == [200, 409]
     loser = first if first.page.status == 409 else second
     assert "The first administrator exists already" in loser.page.text
+    assert "used this link and became the first administrator" in loser.page.text
     assert "postroom_session" not in loser.client.cookies
 
 
@@ -64,6 +65,7 @@ async def test_a_used_link_shows_the_way_to_the_sign_in(house: House) -> None:
     await house.administrator()
     page = await house.visitor().open("/setup?token=anything")
     assert "The first administrator exists already" in page.text
+    assert "used this link" not in page.text, "whoever holds no link is not told who the administrator is"
     assert not any(form.action == "/setup" for form in page.forms)
 
 

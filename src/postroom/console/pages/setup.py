@@ -13,7 +13,7 @@ PASSPHRASE_LETTERS = 12
 
 async def show(visit: Visit) -> Response:
     if await visit.rooms.store.people.has_any():
-        return await _say_done(visit, "", 200)
+        return await _say_done(visit, 200)
     return await _page(visit, {})
 
 
@@ -26,10 +26,11 @@ async def create_administrator(visit: Visit) -> Response:
     email, passphrase = form.text("email"), form.passphrase("passphrase")
     try:
         person = await people.create_first(form.secret("token"), form.text("name"), email, passphrase)
-    except AlreadyDoneError as done:
-        return await _say_done(visit, str(done), 409)
+    except AlreadyDoneError:
+        return await _say_done(visit, 409)
     except ValueError as trouble:
         return await _page(visit, {"token": str(trouble)})
+    visit.desk.setup_link.note_use(form.secret("token"), person.name)
     token, opened = await people.open_session(person.person_id)
     response = visit.go("/", said="welcome")
     session.give_session(response, token, opened, visit.now_us, visit.rooms.is_secure)
@@ -50,11 +51,15 @@ def _judge(visit: Visit) -> Troubles:
 
 
 async def _page(visit: Visit, troubles: Troubles) -> Response:
-    token = visit.form.secret("token") or visit.asked("token")
     return await visit.page(
-        "setup.html", status=422 if troubles else 200, troubles=troubles, form=visit.form, token_value=token
+        "setup.html", status=422 if troubles else 200, troubles=troubles, form=visit.form, token_value=_code(visit)
     )
 
 
-async def _say_done(visit: Visit, sentence: str, status: int) -> Response:
-    return await visit.page("setup_done.html", status=status, sentence=sentence)
+async def _say_done(visit: Visit, status: int) -> Response:
+    winner = visit.desk.setup_link.winner_for(_code(visit))
+    return await visit.page("setup_done.html", status=status, winner=winner)
+
+
+def _code(visit: Visit) -> str:
+    return visit.form.secret("token") or visit.asked("token")
