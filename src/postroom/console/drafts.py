@@ -42,10 +42,15 @@ def change_draft(draft: MailServerDraft, **fields: object) -> MailServerDraft:
         return draft
     changed = replace(changed, verified_at_us=None)
     if _differ(changed, draft, _SIGN_IN_FIELDS):
-        changed = replace(changed, refresh_token="", scopes=(), granted_at_us=None)
+        changed = forget_sign_in(changed)
     if _differ(changed, draft, _ACCOUNT_FIELDS):
         changed = replace(changed, user=None)  # the next account to sign in is pinned anew
     return changed
+
+
+def forget_sign_in(draft: MailServerDraft) -> MailServerDraft:
+    """The draft as one that nobody signed in for; who is pinned stays pinned."""
+    return replace(draft, refresh_token="", scopes=(), granted_at_us=None, verified_at_us=None)
 
 
 def is_same_settings(one: MailServerDraft, other: MailServerDraft) -> bool:

@@ -314,7 +314,12 @@ async def test_signing_in_again_begins_with_what_is_live(house: House) -> None:
     await visitor.open("/admin/mail-server")
     page = await visitor.submit("/sign-in-again")
     assert page.url == f"{PUBLIC_URL}/admin/mail-server/sign-in"
-    assert "Sign in again" in page.text
+    assert "Sign in to Microsoft as" in page.text
+    assert "Connected as" not in page.text, "the sign-in may be what has ended"
+    draft = await house.store.mail_servers.load_draft()
+    assert draft is not None
+    assert (draft.refresh_token, draft.granted_at_us) == ("", None)
+    assert draft.user is not None, "another account is still refused"
 
 
 async def test_disconnecting_wants_the_word(house: House) -> None:

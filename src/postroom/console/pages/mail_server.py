@@ -3,7 +3,7 @@
 from starlette.responses import Response
 
 from postroom.clock import DAY_US
-from postroom.console.drafts import missing_before_check, next_step
+from postroom.console.drafts import forget_sign_in, missing_before_check, next_step
 from postroom.console.times import days_until
 from postroom.console.visit import Visit
 from postroom.message import MailboxState
@@ -55,15 +55,16 @@ async def edit(visit: Visit) -> Response:
 
 
 async def sign_in_again(visit: Visit) -> Response:
-    await _draft_from_live(visit)
+    """The old sign-in is left out of the draft: it may have ended, and must not be shown as a connection."""
+    draft = await _draft_from_live(visit)
+    await visit.rooms.store.mail_servers.keep_draft(forget_sign_in(draft))
     return visit.go("/admin/mail-server/sign-in")
 
 
 async def run_checks(visit: Visit) -> Response:
     """Try what is live: on a copy of it, so that nothing changes unless it is saved."""
-    await _draft_from_live(visit)
-    draft = await visit.rooms.store.mail_servers.load_draft()
-    if draft is not None and not missing_before_check(draft):
+    draft = await _draft_from_live(visit)
+    if not missing_before_check(draft):
         await visit.desk.verifications.start(draft)
     return visit.go("/admin/mail-server/check")
 
@@ -90,7 +91,9 @@ async def disconnect(visit: Visit) -> Response:
     return visit.go("/admin/mail-server", said="disconnected")
 
 
-async def _draft_from_live(visit: Visit) -> None:
+async def _draft_from_live(visit: Visit) -> MailServerDraft:
     await visit.desk.verifications.close()
     mail_servers = visit.rooms.store.mail_servers
-    await mail_servers.keep_draft(await mail_servers.draft_from_live())
+    draft = await mail_servers.draft_from_live()
+    await mail_servers.keep_draft(draft)
+    return draft
