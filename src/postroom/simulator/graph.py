@@ -8,9 +8,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from postroom.simulator import graph_applications, graph_people
+from postroom.simulator import graph_applications, graph_drafts, graph_mail, graph_people, graph_uploads
+from postroom.simulator.graph_drafts import Drafts
 from postroom.simulator.graph_errors import GraphError, answer_error, make_trace, refusal
 from postroom.simulator.graph_requests import Front
+from postroom.simulator.graph_sending import Sending
+from postroom.simulator.graph_uploads import Uploads
 from postroom.simulator.tenant import Tenant
 from postroom.simulator.tokens import Tokens
 
@@ -18,9 +21,20 @@ _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
 def routes(tenant: Tenant, tokens: Tokens) -> list[BaseRoute]:
-    """What Postroom's server calls under https://graph.microsoft.com, or under the host of another cloud."""
+    """What a server calls under https://graph.microsoft.com, or under the host of another cloud.
+
+    The URLs of upload sessions are there too; they are served at https://outlook.office.com.
+    """
     front = Front(tenant, tokens)
-    known = [*graph_people.routes(front), *graph_applications.routes(front)]
+    sending = Sending(front)
+    drafts = Drafts(front, sending)
+    known = [
+        *graph_people.routes(front),
+        *graph_applications.routes(front),
+        *graph_mail.routes(front, sending),
+        *graph_drafts.routes(drafts),
+        *graph_uploads.routes(Uploads(drafts)),
+    ]
     return [*known, *_leftovers(front, known)]
 
 

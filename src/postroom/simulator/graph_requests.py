@@ -6,19 +6,14 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from postroom.simulator.clouds import CLOUDS, GRAPH_HOSTS, WORLDWIDE
 from postroom.simulator.graph_errors import GraphError, answer_error, make_trace, refusal
 from postroom.simulator.graph_gate import Gate
-from postroom.simulator.scopes import GRAPH
 from postroom.simulator.tenant import OperationError, Tenant, User
 from postroom.simulator.tokens import AccessClaims, TokenProblem, Tokens
 
-# Where Graph answers, cloud by cloud; tokens of one are no good in another (microsoft365.md 7).
-GRAPH_HOSTS = (
-    "graph.microsoft.com",
-    "graph.microsoft.us",
-    "dod-graph.microsoft.us",
-    "microsoftgraph.chinacloudapi.cn",
-)
+# Where a large attachment is uploaded, by the host of Graph. Worldwide [A]; the other clouds are a guess [C].
+UPLOAD_HOSTS = {cloud.graph_host: cloud.outlook.removeprefix("https://") for cloud in CLOUDS}
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 # A body that is refused for its size is read to its end all the same, up to this, so that the answer arrives.
 DRAINED_BYTES = 200 * 1024 * 1024
@@ -95,6 +90,8 @@ class Front:
 
     def identify(self, request: Request) -> Caller:
         """GraphError 401 for every token that is not good here."""
+        if host_of(request) in UPLOAD_HOSTS.values():
+            raise refusal("segment unknown", name=request.url.path.rpartition("/")[2])
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise refusal("token empty")
@@ -116,8 +113,11 @@ def host_of(request: Request) -> str:
 
 
 def audiences_of(host: str) -> frozenset[str]:
-    """What the audience of a token must be at `host`; an unknown host counts as the worldwide cloud."""
-    resource = f"https://{host}" if host in GRAPH_HOSTS else GRAPH
+    """What the audience of a token must be at `host`: those of one cloud are no good in another (7).
+
+    An unknown host counts as the worldwide cloud.
+    """
+    resource = f"https://{host}" if host in GRAPH_HOSTS else WORLDWIDE.graph
     return frozenset({resource, f"{resource}/"})
 
 

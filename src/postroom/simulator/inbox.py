@@ -48,6 +48,7 @@ class Line(msgspec.Struct, frozen=True):
     subject: str
     recipients: tuple[str, ...]
     size_bytes: int
+    came_by: str = "SMTP"
 
 
 def routes(tenant: Tenant) -> list[BaseRoute]:
@@ -108,6 +109,7 @@ def summarize_message(message: ReceivedMessage) -> Line:
         subject=_field(head, "Subject"),
         recipients=message.recipients,
         size_bytes=len(message.content),
+        came_by=message.came_by,
     )
 
 

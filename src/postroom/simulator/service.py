@@ -20,13 +20,17 @@ from starlette.types import ASGIApp
 from postroom.simulator import admin_center, entra, graph, inbox
 from postroom.simulator.authority import Authority
 from postroom.simulator.clock import SimulatorClock
+from postroom.simulator.clouds import GRAPH_HOSTS
 from postroom.simulator.exchange import ExchangeServer
+from postroom.simulator.graph_requests import UPLOAD_HOSTS
 from postroom.simulator.tenant import Tenant, contoso
 from postroom.simulator.tokens import Tokens
 
 SMTP_HOST = "smtp.office365.com"
 LOGIN_HOST = "login.microsoftonline.com"
 GRAPH_HOST = "graph.microsoft.com"
+# Graph of every cloud, and where large attachments are uploaded.
+GRAPH_AND_UPLOAD_HOSTS = tuple(dict.fromkeys([*GRAPH_HOSTS, *UPLOAD_HOSTS.values()]))
 LOOPBACK = "127.0.0.1"
 
 
@@ -58,7 +62,7 @@ class Simulator:
         simulator = cls(tenant or contoso(SimulatorClock()))
         try:
             await simulator.exchange.start(host, smtp_port)
-            context = simulator.authority.server_context([LOGIN_HOST, GRAPH_HOST])
+            context = simulator.authority.server_context([LOGIN_HOST, *GRAPH_AND_UPLOAD_HOSTS])
             await simulator._start_web(_server_app(simulator), host, https_port, context)
             await simulator._start_web(_browser_app(simulator), LOOPBACK, http_port, None)
         except BaseException:
@@ -102,7 +106,7 @@ class Simulator:
 def _server_app(simulator: Simulator) -> ASGIApp:
     login = Starlette(routes=entra.server_routes(simulator.tenant, simulator.tokens))
     directory = Starlette(routes=graph.routes(simulator.tenant, simulator.tokens))
-    return Router([Host(LOGIN_HOST, login), Host(GRAPH_HOST, directory)])
+    return Router([Host(LOGIN_HOST, login), *(Host(name, directory) for name in GRAPH_AND_UPLOAD_HOSTS)])
 
 
 def _browser_app(simulator: Simulator) -> ASGIApp:
