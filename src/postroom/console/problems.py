@@ -74,13 +74,15 @@ def mailbox_problems(mailbox: Mailbox, values: dict[str, str]) -> list[Problem]:
 
 
 def _not_set_up(mail_server: MailServer) -> Problem:
-    title = _("The mailbox is disconnected") if mail_server.is_set_up else _("No mail server is set up yet")
-    return Problem(
-        title=title,
-        effect=_("Mail is taken in and kept, and leaves as soon as the mail server is set up."),
-        is_stopping=True,
-        fix_label=_("Set up the mail server"),
-    )
+    if mail_server.is_set_up:
+        title = _("The mailbox is disconnected")
+        effect = _("Mail is taken in and kept, and leaves as soon as the mailbox is connected again.")
+    else:
+        title = _("No mail server is set up yet")
+        effect = _(
+            "Nothing can leave. Apps with senders of their own may hand in mail, which waits; others are refused."
+        )
+    return Problem(title, effect, is_stopping=True, fix_label=_("Set up the mail server"))
 
 
 def _stopped(mailbox: Mailbox, values: dict[str, str]) -> Problem:
@@ -98,7 +100,6 @@ def _stopped(mailbox: Mailbox, values: dict[str, str]) -> Problem:
         until_us=mailbox.until_us,
         failure=failure,
         remedy=filled,
-        fix_url="/admin/mail-server?fix=sign-in" if needs_sign_in else "/admin/mail-server",
         fix_label=_("Sign in again") if needs_sign_in else _("Open the mail server's settings"),
     )
 
