@@ -28,7 +28,7 @@ class ConsoleListener:
             log_config=None,
             access_log=False,
             server_header=False,
-            lifespan="off",
+            lifespan="on",
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
         self._server = _QuietServer(config)
