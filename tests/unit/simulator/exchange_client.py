@@ -42,6 +42,10 @@ class Client:
     async def ask(self, line: str | bytes) -> str:
         """Send a line, and return the last line of its reply without the tag of a refusal."""
         self.writer.write((line.encode() if isinstance(line, str) else line) + b"\r\n")
+        return await self.hear()
+
+    async def hear(self) -> str:
+        """The last line of what comes next, without the tag of a refusal."""
         return re.sub(f" {TAG}$", " [tag]", (await self.reply())[-1])
 
     async def ask_all(self, *lines: str) -> list[str]:
@@ -91,6 +95,11 @@ class Client:
         assert said.startswith("250 "), said
         assert await self.ask("DATA") == "354 Start mail input; end with <CRLF>.<CRLF>"
         return await self.ask(content + b".")
+
+    async def close(self) -> None:
+        if self.is_connected:
+            self.writer.close()
+            await asyncio.gather(self.writer.wait_closed(), return_exceptions=True)
 
     async def is_closed(self) -> bool:
         try:
@@ -149,6 +158,4 @@ async def open_clients(exchange: ExchangeServer, trust: ssl.SSLContext) -> Async
 
     yield make
     for client in made:
-        if client.is_connected:
-            client.writer.close()
-            await asyncio.gather(client.writer.wait_closed(), return_exceptions=True)
+        await client.close()
