@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Write the pages of docs/ that are made from the code: settings and states. A test holds them equal."""
+"""Write the pages of docs/ that are made from the code: settings, states and fault addresses. A test holds them equal."""
 
 from pathlib import Path
 
 from postroom.message import CRASH_COLUMN, TRANSITIONS
 from postroom.settings import setting_keys
+from postroom.simulator.faults import FAULTS, STAGES
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 STAMP = "<!-- Made by scripts/reference.py; change the code, not this page. -->\n"
@@ -37,7 +38,32 @@ def states_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"settings.md": settings_page, "states.md": states_page}
+def fault_addresses_page() -> str:
+    parts = [
+        "# Fault addresses\n",
+        STAMP,
+        "In the simulated Microsoft 365 the address decides what happens; the domain does not matter. What follows a\n"
+        "plus sign is ignored: `451+tuesday@` is `451@`. With `-once` behind the name, as in `451-once@`, the fault\n"
+        "strikes the first time a message is seen, by its Message-ID, and the next try is accepted.\n\n"
+        "Beside each reply stands where it is known from: A read in a document of Microsoft's, B seen on the wire or\n"
+        "restated, C not confirmed.\n",
+    ]
+    for stage, (title, explanation) in STAGES.items():
+        parts += [
+            f"## {title}\n",
+            f"{explanation}\n",
+            "| Address | What happens | The server says | |",
+            "|---|---|---|---|",
+        ]
+        for fault in FAULTS:
+            if fault.stage == stage:
+                said = f"`{fault.reply}`" if fault.reply else "–"
+                parts.append(f"| `{fault.address}` | {fault.meaning} | {said} | {fault.confidence} |")
+        parts.append("")
+    return "\n".join(parts).rstrip() + "\n"
+
+
+PAGES = {"settings.md": settings_page, "states.md": states_page, "fault-addresses.md": fault_addresses_page}
 
 
 def main() -> None:
