@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the pages of docs/ that are made from the code: settings, states and fault addresses. A test holds them equal."""
+"""Write the pages of docs/ that are made from the code; a test holds them equal."""
 
 from pathlib import Path
 
@@ -52,13 +52,15 @@ def fault_addresses_page() -> str:
         parts += [
             f"## {title}\n",
             f"{explanation}\n",
-            "| Address | What happens | The server says | |",
+            "| Address | What happens | The server says | Known |",
             "|---|---|---|---|",
         ]
         for fault in FAULTS:
             if fault.stage == stage:
                 said = f"`{fault.reply}`" if fault.reply else "–"
-                parts.append(f"| `{fault.address}` | {fault.meaning} | {said} | {fault.confidence} |")
+                parts.append(
+                    f"| `{fault.address}` | {fault.meaning} | {said} | {fault.confidence if fault.reply else '–'} |"
+                )
         parts.append("")
     return "\n".join(parts).rstrip() + "\n"
 
