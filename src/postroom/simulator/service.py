@@ -5,12 +5,8 @@ HTTP on localhost, because a browser cannot be sent to those names.
 """
 
 import asyncio
-import contextlib
-import socket
 import ssl
-from collections.abc import Iterator
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -25,6 +21,7 @@ from postroom.simulator.exchange import ExchangeServer
 from postroom.simulator.graph_requests import UPLOAD_HOSTS
 from postroom.simulator.tenant import Tenant, contoso
 from postroom.simulator.tokens import Tokens
+from postroom.simulator.web_server import WebServer
 
 SMTP_HOST = "smtp.office365.com"
 LOGIN_HOST = "login.microsoftonline.com"
@@ -42,8 +39,10 @@ class Simulator:
         self.clock = tenant.clock
         self.authority = Authority.create()
         self.tokens = Tokens(tenant)
-        self.exchange = ExchangeServer(tenant, self.tokens, self.authority.server_context([SMTP_HOST], speaks_old_tls=True))
-        self._servers: list[_WebServer] = []
+        self.exchange = ExchangeServer(
+            tenant, self.tokens, self.authority.server_context([SMTP_HOST], speaks_old_tls=True)
+        )
+        self._servers: list[WebServer] = []
 
     @classmethod
     async def start(
@@ -79,7 +78,7 @@ class Simulator:
         self._servers.clear()
 
     async def _start_web(self, app: ASGIApp, host: str, port: int, context: ssl.SSLContext | None) -> None:
-        server = _WebServer(app, host, port, context)
+        server = WebServer(app, host, port, context)
         self._servers.append(server)
         await server.start()
 
@@ -120,59 +119,3 @@ def _browser_app(simulator: Simulator) -> ASGIApp:
             *entra.browser_routes(simulator.tenant, simulator.tokens),
         ],
     )
-
-
-class _EmbeddedServer(uvicorn.Server):
-    """Says when it listens, and leaves signals to the program that the simulator runs in."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listens = asyncio.Event()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        try:
-            await super().startup(sockets)
-        finally:
-            self.listens.set()
-
-
-class _WebServer:
-    def __init__(self, app: ASGIApp, host: str, port: int, context: ssl.SSLContext | None) -> None:
-        config = uvicorn.Config(
-            app,
-            http="httptools",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            ssl_context_factory=(lambda _config, _default: context) if context else None,
-        )
-        self._server = _EmbeddedServer(config)
-        self._socket = socket.create_server((host, port))
-        self._task = asyncio.create_task(self._server.serve([self._socket]))
-        self.port = int(self._socket.getsockname()[1])
-
-    async def start(self) -> None:
-        await self._server.listens.wait()
-        if self._task.done():
-            self._task.result()
-
-    async def stop(self) -> None:
-        """Break what is open: a client that keeps an idle connection would hold up a graceful end."""
-        self._server.should_exit = self._server.force_exit = True
-        self._break_connections()
-        await self._task
-        # Whoever connected while the listener was closing.
-        self._break_connections()
-        self._socket.close()
-
-    def _break_connections(self) -> None:
-        for task in self._server.server_state.tasks:
-            task.cancel()
-        for connection in list(self._server.server_state.connections):
-            connection.transport.abort()
