@@ -110,7 +110,7 @@ def fetch_pip(folder: Path) -> Path:
 
 
 def fingerprint(lock: Path) -> str:
-    parts = [sys.version, str(ROOT), lock.name, lock.read_text(), (ROOT / "pyproject.toml").read_text()]
+    parts = [str(ROOT), lock.name, lock.read_text(), (ROOT / "pyproject.toml").read_text()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -120,23 +120,25 @@ def install(python: Path, wheel: Path, *arguments: str) -> None:
         raise SetUpError("The packages of the lock could not be installed; pip's words stand above.")
 
 
-def belongs_to_this_python() -> bool:
-    """Whether an environment that is already there was made by the interpreter that runs this."""
+def is_usable(python: Path) -> bool:
+    """Whether its own interpreter still runs: another `python3` on the path is no reason to start anew."""
+    probe = "import ssl, sys; sys.exit(sys.version_info < (3, 11))"
     try:
-        written = (ENVIRONMENT / "pyvenv.cfg").read_text()
+        return subprocess.run([python, "-c", probe], check=False, stderr=subprocess.DEVNULL).returncode == 0
     except OSError:
         return False
-    return f"home = {Path(sys._base_executable).parent}\n" in written  # type: ignore[attr-defined]
 
 
 def make_environment(kind: str) -> None:
     lock = ROOT / "requirements" / f"{kind}.txt"
+    python = ENVIRONMENT / "bin" / "python"
     made_from = fingerprint(lock)
-    if STAMP.exists() and made_from in STAMP.read_text().split():
+    has_environment = is_usable(python)
+    if has_environment and STAMP.exists() and made_from in STAMP.read_text().split():
         return
     print(f"Setting up {ENVIRONMENT} from {lock.relative_to(ROOT)} ...", file=sys.stderr, flush=True)
-    venv.create(ENVIRONMENT, with_pip=False, symlinks=True, clear=not belongs_to_this_python())
-    python = ENVIRONMENT / "bin" / "python"
+    if not has_environment:
+        venv.create(ENVIRONMENT, with_pip=False, symlinks=True, clear=True)
     wheel = fetch_pip(ENVIRONMENT)
     install(python, wheel, "--require-hashes", "--only-binary", ":all:", "-r", str(lock))
     install(python, wheel, "--no-deps", "--no-build-isolation", "--no-index", "--editable", str(ROOT))
