@@ -259,7 +259,7 @@ class Person:
         return self.page.get_by_role("heading", name=name, exact=exact)
 
     async def sees(self, words: str) -> None:
-        await expect(self.page.get_by_role("main").get_by_text(words).first).to_be_visible()
+        await expect(self.page.get_by_role("main").get_by_text(words).filter(visible=True).first).to_be_visible()
 
 
 def _described(place: Page | Locator, term: str) -> Locator:

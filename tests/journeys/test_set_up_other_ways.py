@@ -28,7 +28,7 @@ async def test_basic_authentication(person: Person) -> None:
     await person.send_test_mail()
     await person.sees("Sent: accepted by Microsoft 365")
     assert simulator_of(person.server).tenant.messages[0].signed_in_as == SCANNER
-    assert "AUTH LOGIN" in await person.open_arrived("Postroom test")
+    assert "AUTH LOGIN" in await person.open_arrived("Postroom: test mail")
 
 
 async def test_without_scripts(running_server: Server, watched: Watched) -> None:
