@@ -1,46 +1,35 @@
-"""Where sent mail ends up: every message that Exchange Online accepted, and how it came.
+"""Where sent mail ends up: what Exchange Online accepted, how it came, and each mailbox's own view of it.
 
-Nothing of a message is ever rendered as HTML; what a page shows of it is text.
+The HTML of a message is shown only as a document of its own that may load, run and send nothing.
 """
 
 import asyncio
-from collections.abc import Callable
-from email import policy
-from email.errors import MessageError
-from email.header import decode_header, make_header
 from email.message import Message
-from email.parser import BytesParser
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from postroom.simulator import pages
+from postroom.simulator.message_reading import decode_field, read_html, read_message
 from postroom.simulator.sender_rights import read_head
-from postroom.simulator.tenant import ReceivedMessage, Tenant
+from postroom.simulator.tenant import ReceivedMessage, Tenant, User
 
 SHOWN_MESSAGES = 200
-SHOWN_CHARACTERS = 100_000
-
-
-class Attachment(msgspec.Struct, frozen=True):
-    name: str
-    content_type: str
-    size_bytes: int
-
-
-class Reading(msgspec.Struct, frozen=True):
-    """What a person reads of a message; `note` says why `text` is not all of it."""
-
-    head: str
-    text: str
-    note: str = ""
-    attachments: tuple[Attachment, ...] = ()
+_SANDBOX = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; base-uri 'none'; "
+    "frame-ancestors 'none'; sandbox"
+)
+_AS_TEXT = {
+    "content-security-policy": "default-src 'none'; sandbox",
+    "x-content-type-options": "nosniff",
+    "cache-control": "no-store",
+}
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One message in the list."""
+    """One message in the list. `held_until` is set while Exchange holds it back for the mailbox's pace."""
 
     number: int
     received_at: float
@@ -49,15 +38,18 @@ class Line(msgspec.Struct, frozen=True):
     recipients: tuple[str, ...]
     size_bytes: int
     came_by: str = "SMTP"
+    held_until: float | None = None
 
 
 def routes(tenant: Tenant) -> list[BaseRoute]:
-    """The list, a message, and its source as it came."""
+    """The list, a mailbox, a message, and its source and its HTML as they came."""
     inbox = _Inbox(tenant)
     return [
         Route("/inbox", inbox.list_messages),
+        Route("/inbox/of/{object_id}", inbox.show_mailbox),
         Route("/inbox/{number:int}", inbox.show_message),
         Route("/inbox/{number:int}/source", inbox.show_source),
+        Route("/inbox/{number:int}/html", inbox.show_html),
     ]
 
 
@@ -67,40 +59,86 @@ class _Inbox:
 
     async def list_messages(self, request: Request) -> Response:
         newest = self.tenant.messages[: -SHOWN_MESSAGES - 1 : -1]
-        lines = [summarize_message(message) for message in newest]
-        return pages.render(request, "inbox.html", lines=lines, total=len(self.tenant.messages))
+        mailboxes = [user for user in self.tenant.users.values() if user.is_mailbox]
+        return pages.render(
+            request,
+            "inbox.html",
+            lines=self._lines(newest),
+            total=len(self.tenant.messages),
+            mailboxes=mailboxes,
+        )
+
+    async def show_mailbox(self, request: Request) -> Response:
+        user = self.tenant.users.get(request.path_params["object_id"])
+        if user is None or not user.is_mailbox:
+            return self._missing(request, "There is no such mailbox.")
+        return pages.render(
+            request,
+            "inbox_mailbox.html",
+            user=user,
+            received=self._lines(received_by(self.tenant, user)[:SHOWN_MESSAGES]),
+            sent=self._lines(sent_by(self.tenant, user)[:SHOWN_MESSAGES]),
+            submissions=self.tenant.exchange.submissions,
+            limits=self.tenant.exchange.limits_of(user.object_id),
+        )
 
     async def show_message(self, request: Request) -> Response:
         message = self._find(request)
         if message is None:
-            return self._missing(request)
+            return self._no_such_message(request)
         # 25 MB take seconds to read: meanwhile the other connections go on.
         reading = await asyncio.to_thread(read_message, message.content)
-        return pages.render(
-            request, "inbox_message.html", message=message, line=summarize_message(message), reading=reading
-        )
+        line = summarize_message(message, self.tenant.clock.now())
+        return pages.render(request, "inbox_message.html", message=message, line=line, reading=reading)
 
     async def show_source(self, request: Request) -> Response:
         message = self._find(request)
         if message is None:
-            return self._missing(request)
-        headers = {
-            "content-security-policy": "default-src 'none'; sandbox",
-            "x-content-type-options": "nosniff",
-            "cache-control": "no-store",
-        }
-        return Response(message.content, media_type="text/plain; charset=utf-8", headers=headers)
+            return self._no_such_message(request)
+        return Response(message.content, media_type="text/plain; charset=utf-8", headers=_AS_TEXT)
+
+    async def show_html(self, request: Request) -> Response:
+        message = self._find(request)
+        if message is None:
+            return self._no_such_message(request)
+        html = await asyncio.to_thread(read_html, message.content)
+        headers = {**_AS_TEXT, "content-security-policy": _SANDBOX, "referrer-policy": "no-referrer"}
+        # What a message calls its character set was settled while it was read.
+        return HTMLResponse(html.encode("utf-8", "replace"), headers=headers)
 
     def _find(self, request: Request) -> ReceivedMessage | None:
         number = request.path_params["number"]
         return next((message for message in self.tenant.messages if message.number == number), None)
 
-    def _missing(self, request: Request) -> Response:
-        reason = f"There is no message {request.path_params['number']}. The inbox is empty after each start."
+    def _lines(self, messages: list[ReceivedMessage]) -> list[Line]:
+        now = self.tenant.clock.now()
+        return [summarize_message(message, now) for message in messages]
+
+    def _no_such_message(self, request: Request) -> Response:
+        number = request.path_params["number"]
+        return self._missing(request, f"There is no message {number}. The inbox is empty after each start.")
+
+    def _missing(self, request: Request, reason: str) -> Response:
         return pages.render(request, "refused.html", status_code=404, reason=reason, next_path="/inbox")
 
 
-def summarize_message(message: ReceivedMessage) -> Line:
+def received_by(tenant: Tenant, user: User) -> list[ReceivedMessage]:
+    """What has been delivered to the mailbox by now, newest first."""
+    now = tenant.clock.now()
+    return [
+        message
+        for message in reversed(tenant.messages)
+        if message.delivered_at <= now and not user.addresses.isdisjoint(map(str.lower, message.recipients))
+    ]
+
+
+def sent_by(tenant: Tenant, user: User) -> list[ReceivedMessage]:
+    """The mailbox's Sent Items, newest first."""
+    kept = set(tenant.exchange.submissions.sent_item_numbers(user.object_id))
+    return [message for message in reversed(tenant.messages) if message.number in kept]
+
+
+def summarize_message(message: ReceivedMessage, now: float) -> Line:
     head = read_head(message.content)
     return Line(
         number=message.number,
@@ -110,72 +148,9 @@ def summarize_message(message: ReceivedMessage) -> Line:
         recipients=message.recipients,
         size_bytes=len(message.content),
         came_by=message.came_by,
+        held_until=message.delivered_at if message.delivered_at > now else None,
     )
 
 
-def read_message(content: bytes) -> Reading:
-    """The head as it came, the plain text, and the attachments by name. Broken mail is shown as far as it goes."""
-    end = content.find(b"\r\n\r\n")
-    head = (content if end < 0 else content[:end]).decode("utf-8", "replace")
-    # The older parser: the newer one raises on headers that are broken badly enough.
-    message = BytesParser(policy=policy.compat32).parsebytes(content)
-    leaves = [part for part in message.walk() if not part.is_multipart()]
-    body = next((leaf for leaf in leaves if _is_text(leaf, "plain")), None)
-    note = ""
-    if body is None:
-        body = next((leaf for leaf in leaves if _is_text(leaf, "html")), None)
-        note = "There is no plain text in this message; this is the source of its HTML." if body else ""
-    text = _text_of(body) if body else ""
-    if len(text) > SHOWN_CHARACTERS:
-        text, note = text[:SHOWN_CHARACTERS], f"{note} Only its beginning is shown.".strip()
-    attachments = tuple(_describe(leaf) for leaf in leaves if leaf is not body and _is_attached(leaf))
-    return Reading(head[:SHOWN_CHARACTERS], text, note, attachments)
-
-
 def _field(head: Message | None, name: str) -> str:
-    return _decoded(str(head[name] or "")) if head else ""
-
-
-def _decoded(written: str) -> str:
-    try:
-        return str(make_header(decode_header(written)))
-    except (MessageError, LookupError, ValueError):
-        return written
-
-
-def _is_text(leaf: Message, subtype: str) -> bool:
-    return leaf.get_content_type() == f"text/{subtype}" and not _is_named(leaf)
-
-
-def _is_named(leaf: Message) -> bool:
-    return leaf.get_content_disposition() == "attachment" or bool(_parameter(leaf.get_filename))
-
-
-def _is_attached(leaf: Message) -> bool:
-    return _is_named(leaf) or leaf.get_content_maintype() != "text"
-
-
-def _parameter(read: Callable[[], str | None]) -> str:
-    """A parameter of a header; nothing where the email package trips over a broken one."""
-    try:
-        return read() or ""
-    except (LookupError, TypeError, ValueError):
-        return ""
-
-
-def _payload_of(leaf: Message) -> bytes:
-    payload = leaf.get_payload(decode=True)
-    return payload if isinstance(payload, bytes) else b""
-
-
-def _text_of(leaf: Message) -> str:
-    charset = _parameter(leaf.get_content_charset)
-    try:
-        return _payload_of(leaf).decode(charset or "utf-8", "replace")
-    except (LookupError, ValueError):
-        return _payload_of(leaf).decode("latin-1")
-
-
-def _describe(leaf: Message) -> Attachment:
-    name = _decoded(_parameter(leaf.get_filename)) or "(without a name)"
-    return Attachment(name, leaf.get_content_type(), len(_payload_of(leaf)))
+    return decode_field(str(head[name] or "")) if head else ""

@@ -2,7 +2,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from postroom.simulator import inbox
+from postroom.simulator import inbox, message_reading
 from postroom.simulator.tenant import ReceivedMessage, Tenant
 
 SCAN = (
@@ -112,16 +112,16 @@ def test_a_message_that_is_not_there_is_said_to_be_missing(browser: TestClient, 
 
 
 def test_html_alone_is_shown_as_its_source() -> None:
-    reading = inbox.read_message(b"From: a@b.test\r\nContent-Type: text/html\r\n\r\n<p>Hello</p>\r\n")
+    reading = message_reading.read_message(b"From: a@b.test\r\nContent-Type: text/html\r\n\r\n<p>Hello</p>\r\n")
 
     assert reading.text == "<p>Hello</p>\r\n"
     assert reading.note == "There is no plain text in this message; this is the source of its HTML."
 
 
 def test_a_long_text_is_cut_and_says_so() -> None:
-    reading = inbox.read_message(b"From: a@b.test\r\n\r\n" + b"x" * (inbox.SHOWN_CHARACTERS + 1))
+    reading = message_reading.read_message(b"From: a@b.test\r\n\r\n" + b"x" * (message_reading.SHOWN_CHARACTERS + 1))
 
-    assert len(reading.text) == inbox.SHOWN_CHARACTERS
+    assert len(reading.text) == message_reading.SHOWN_CHARACTERS
     assert reading.note == "Only its beginning is shown."
 
 
@@ -153,7 +153,112 @@ def test_an_enclosed_message_is_read_through() -> None:
         b"Content-Type: message/rfc822\r\n\r\nFrom: c@d.test\r\nContent-Type: image/png\r\n\r\npicture\r\n--b--\r\n"
     )
 
-    (attachment,) = inbox.read_message(enclosed).attachments
+    (attachment,) = message_reading.read_message(enclosed).attachments
 
     assert attachment.content_type == "image/png"
     assert attachment.name == "(without a name)"
+
+
+# One mailbox
+
+
+def submit(tenant: Tenant, sender: str, *recipients: str, content: bytes = SCAN) -> ReceivedMessage:
+    """As Exchange does with a message that it accepts."""
+    mailbox = tenant.user_by_address(sender)
+    assert mailbox is not None
+    message = ReceivedMessage(
+        number=len(tenant.messages) + 1,
+        received_at=tenant.clock.now(),
+        signed_in_as=sender,
+        envelope_sender=sender,
+        recipients=recipients,
+        content=content,
+        mailbox_id=mailbox.object_id,
+        delivered_at=tenant.exchange.submissions.delivery_time(mailbox.object_id),
+    )
+    tenant.exchange.submissions.keep(mailbox, message)
+    return message
+
+
+def mailbox_page(browser: TestClient, tenant: Tenant, address: str) -> tuple[str, str]:
+    """The two lists of a mailbox's page, Inbox and Sent Items."""
+    user = tenant.user_by_address(address)
+    assert user is not None
+    page = browser.get(f"/inbox/of/{user.object_id}")
+    assert page.status_code == 200
+    received, _, sent = page.text.partition("<h2>Sent Items</h2>")
+    return received.partition("<h2>Inbox</h2>")[2], sent
+
+
+def test_a_mailbox_has_what_arrived_for_it_by_any_of_its_addresses(browser: TestClient, tenant: Tenant) -> None:
+    anna = tenant.user_by_address("anna@contoso.com")
+    assert anna is not None
+    tenant.exchange.set_alias(anna.object_id, "boss@contoso.com")
+    submit(tenant, "scanner@contoso.com", "b@example.net", "Boss@Contoso.com")
+    submit(tenant, "scanner@contoso.com", "b@example.net")
+
+    received, sent = mailbox_page(browser, tenant, "anna@contoso.com")
+
+    assert 'href="/inbox/1"' in received
+    assert 'href="/inbox/2"' not in received
+    assert "Sent Items is empty." in sent
+
+
+def test_a_mailbox_keeps_what_it_sent(browser: TestClient, tenant: Tenant) -> None:
+    submit(tenant, "scanner@contoso.com", "b@example.net")
+
+    received, sent = mailbox_page(browser, tenant, "scanner@contoso.com")
+
+    assert "Nothing has arrived for this mailbox." in received
+    assert 'href="/inbox/1"' in sent
+
+
+def test_a_message_that_is_held_back_says_until_when_and_arrives_then(browser: TestClient, tenant: Tenant) -> None:
+    scanner = tenant.user_by_address("scanner@contoso.com")
+    assert scanner is not None
+    tenant.exchange.set_limits(scanner.object_id, messages_per_minute=1)
+    submit(tenant, "scanner@contoso.com", "noreply@contoso.com")
+    submit(tenant, "scanner@contoso.com", "anna@contoso.com")
+
+    assert "held back until" in browser.get("/inbox/2").text
+    assert "Nothing has arrived" in mailbox_page(browser, tenant, "anna@contoso.com")[0]
+
+    tenant.clock.advance(61)
+    assert 'href="/inbox/2"' in mailbox_page(browser, tenant, "anna@contoso.com")[0]
+    assert "held back" not in browser.get("/inbox/2").text
+
+
+def test_who_has_no_mailbox_has_no_page(browser: TestClient, tenant: Tenant) -> None:
+    guest = tenant.add_user("guest@contoso.com", is_mailbox=False)
+
+    for object_id in (guest.object_id, "nobody"):
+        page = browser.get(f"/inbox/of/{object_id}")
+        assert page.status_code == 404
+        assert "There is no such mailbox." in page.text
+
+
+HTML = (
+    b"From: a@b.test\r\nContent-Type: text/html; charset=iso-8859-1\r\n\r\n"
+    b"<p>Gr\xfc\xdfe</p><script>alert(1)</script><img src=https://tracker.example/>\r\n"
+)
+
+
+def test_html_is_a_document_of_its_own_that_can_load_and_run_nothing(browser: TestClient, tenant: Tenant) -> None:
+    receive(tenant, HTML)
+
+    assert 'href="/inbox/1/html"' in browser.get("/inbox/1").text
+    page = browser.get("/inbox/1/html")
+
+    assert "<p>Grüße</p>" in page.text
+    policy = page.headers["content-security-policy"].split("; ")
+    assert {"default-src 'none'", "form-action 'none'", "frame-ancestors 'none'", "sandbox"} <= set(policy)
+    assert not any(rule.startswith(("script-src", "frame-src", "connect-src")) for rule in policy)
+    assert "https:" not in page.headers["content-security-policy"]
+    assert page.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_message_without_html_offers_none(browser: TestClient, tenant: Tenant) -> None:
+    receive(tenant)
+
+    assert "/inbox/1/html" not in browser.get("/inbox/1").text
+    assert browser.get("/inbox/1/html").text == ""
