@@ -22,6 +22,7 @@ FIELD_LIMIT = 200
 NO_FORM = Form()
 THEMES = ("system", "light", "dark")
 THEME_COOKIE = "postroom_theme"
+CALLBACK_PATH = "/oauth/callback"
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,14 @@ class Visit:
         """A parameter of the address, empty when it is missing."""
         return self.request.query_params.get(name, "")
 
+    @property
+    def here(self) -> str:
+        """Where a form in the page's frame returns to; never with the code that Microsoft's sign-in brought."""
+        url = self.request.url
+        if url.path == CALLBACK_PATH:
+            return "/admin/mail-server/sign-in"
+        return url.path + (f"?{url.query}" if url.query else "")
+
     def part(self, name: str) -> str:
         """A part of the path."""
         return str(self.request.path_params[name])
@@ -96,7 +105,7 @@ class Visit:
             "session": self.session,
             "csrf_token": self.csrf_token,
             "path": self.request.url.path,
-            "here": self.request.url.path + (f"?{self.request.url.query}" if self.request.url.query else ""),
+            "here": self.here,
             "theme": theme if theme in THEMES else "system",
             "problems": problems,
             "said": self.asked("said"),
