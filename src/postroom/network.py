@@ -74,6 +74,8 @@ class Rehearsal:
     authority_pem: str
     browser_base: str
     """Where the simulator's pages are, `http://localhost:8026`."""
+    portals: Mapping[str, str] = field(default_factory=dict)
+    """Names of Microsoft's portals that a person opens, to the simulator's page in place of each."""
     browser_hosts: frozenset[str] = frozenset({"login.microsoftonline.com"})
     beyond: Network = field(default_factory=Internet)
 
@@ -93,6 +95,8 @@ class Rehearsal:
 
     def browser_url(self, url: str) -> str:
         parts = urlsplit(url)
+        if parts.hostname is not None and parts.hostname in self.portals:
+            return self.browser_base + self.portals[parts.hostname]
         if parts.hostname not in self.browser_hosts:
             return url
         local = urlsplit(self.browser_base)

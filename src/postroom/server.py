@@ -38,6 +38,14 @@ from postroom.vault import Vault, load_or_make_key
 GRACE_SECONDS = 30
 PRUNE_EVERY_SECONDS = 600
 
+PORTALS = {
+    "entra.microsoft.com": "/apps",
+    "admin.microsoft.com": "/users",
+    "admin.exchange.microsoft.com": "/switches",
+    "security.microsoft.com": "/switches",
+}
+"""In a rehearsal a link to Microsoft's portals opens the simulator's page of the same purpose."""
+
 log = structlog.get_logger()
 
 Listening = TypeVar("Listening")
@@ -128,7 +136,7 @@ class Server:
             ("login.microsoftonline.com", 443): (loopback, self.simulator.https_port),
             ("graph.microsoft.com", 443): (loopback, self.simulator.https_port),
         }
-        return Rehearsal(destinations, self.simulator.ca_pem.decode(), self.simulator.http_url)
+        return Rehearsal(destinations, self.simulator.ca_pem.decode(), self.simulator.http_url, PORTALS)
 
     async def _open_store(self) -> Store:
         vault = Vault(load_or_make_key(self._settings.vault_key_path))

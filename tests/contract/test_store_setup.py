@@ -102,6 +102,14 @@ async def test_the_grant_opens_with_its_secrets(kept: KeptStore) -> None:
     assert "secret 1" not in repr(grant)
 
 
+async def test_a_page_sees_the_grant_without_its_secrets(ready: KeptStore) -> None:
+    shown = await ready.store.mailboxes.show_grant(MAILBOX_ID)
+    opened = await ready.store.mailboxes.open_grant(MAILBOX_ID)
+    assert opened.refresh_token
+    assert opened.client_secret
+    assert shown == msgspec.structs.replace(opened, client_secret="", password="", refresh_token="")
+
+
 async def test_basic_keeps_the_password_only(kept: KeptStore) -> None:
     store = await kept.open()
     await store.mail_servers.save(

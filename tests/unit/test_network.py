@@ -38,6 +38,12 @@ def test_a_browser_is_sent_to_localhost_for_the_sign_in_only(authority: trustme.
     assert Internet().browser_url(sign_in) == sign_in
 
 
+def test_a_portal_of_microsofts_opens_the_simulators_page_in_its_place() -> None:
+    network = Rehearsal({}, trustme.CA().cert_pem.bytes().decode(), BROWSER, {"entra.microsoft.com": "/apps"})
+    assert network.browser_url("https://entra.microsoft.com/#view/x") == BROWSER + "/apps"
+    assert network.browser_url("https://learn.microsoft.com/x") == "https://learn.microsoft.com/x"
+
+
 def test_tls_is_never_older_than_1_2_and_always_checked(tmp_path: Path, authority: trustme.CA) -> None:
     file = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(str(file))

@@ -154,7 +154,7 @@ def _judge_send_right(draft: MailServerDraft) -> Iterator[FieldTrouble]:
     elif not draft.send_right_is_granted:
         word = "Send on Behalf" if draft.send_right is SendRight.SEND_ON_BEHALF else "Send As"
         yield FieldTrouble(
-            "send_right_is_granted", f"{need} Grant {word} in Microsoft 365, then tick *I have done this*."
+            "send_right_is_granted", f"{need} Grant {word} in Microsoft 365, then tick “I have done this”."
         )
 
 

@@ -37,7 +37,7 @@ def make_app(rooms: ConsoleRooms) -> Starlette:
     """The console over these rooms. Its lifespan ends the checks that still run."""
     desk = Desk(
         rooms,
-        make_environment(rooms.clock),
+        make_environment(rooms.clock, rooms.network),
         Verifications(rooms.clock, rooms.verify, rooms.shutdown),
         Brake(rooms.clock),
     )

@@ -55,7 +55,7 @@ async def find_problems(rooms: ConsoleRooms) -> list[Problem]:
     tenant = client_id = ""
     problems = []
     if mailbox.authentication is Authentication.OAUTH:
-        grant = await rooms.store.mailboxes.open_grant(mailbox.mailbox_id)
+        grant = await rooms.store.mailboxes.show_grant(mailbox.mailbox_id)
         tenant, client_id = grant.tenant, grant.client_id
         if grant.secret_ends_on is not None:
             problems += secret_problems(days_until(grant.secret_ends_on, rooms.clock.now_us()))

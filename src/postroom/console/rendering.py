@@ -10,9 +10,10 @@ from postroom.clock import Clock
 from postroom.console import times, words
 from postroom.console.sayings import SAYINGS
 from postroom.ids import public_id
+from postroom.network import Network
 
 
-def make_environment(clock: Clock) -> Environment:
+def make_environment(clock: Clock, network: Network) -> Environment:
     """The templates of this package; a name that a page forgot to hand in is an error, not a gap."""
     environment = Environment(
         loader=PackageLoader("postroom.console"),
@@ -29,6 +30,7 @@ def make_environment(clock: Clock) -> Environment:
         "absolute": times.absolute,
         "relative": lambda at_us: times.relative(at_us, clock.now_us()),
         "clock_time": times.clock_time,
+        "portal": network.browser_url,
         "size": times.size,
         "span": times.span,
     }

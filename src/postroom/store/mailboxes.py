@@ -25,12 +25,19 @@ class Mailboxes:
         rows = await self._reader.read(lambda connection: connection.rows("mailboxes"))
         return [mailbox_of(row) for row in rows]
 
+    async def show_grant(self, mailbox_id: int) -> Grant:
+        """The grant with its three secrets left out, for pages. WrongStateError when there is none."""
+        return grant_of(await self._read_grant(mailbox_id), vault=None)
+
     async def open_grant(self, mailbox_id: int) -> Grant:
         """The way to sign in, secrets opened: hold it only as long as the request. Errors: WrongStateError."""
+        return grant_of(await self._read_grant(mailbox_id), self._vault)
+
+    async def _read_grant(self, mailbox_id: int) -> Row:
         row = await self._reader.read(lambda connection: connection.row("grant", mailbox_id=mailbox_id))
         if row is None:
             raise WrongStateError("The mailbox is not set up: set up the mail server and sign in first.")
-        return grant_of(row, self._vault)
+        return row
 
     async def keep_refresh_token(
         self, mailbox_id: int, refresh_token: str, scopes: tuple[str, ...], granted_at_us: int | None = None
@@ -120,12 +127,14 @@ def _set_up_mailbox(connection: Connection, mailbox_id: int) -> Row:
     return row
 
 
-def grant_of(row: Row, vault: Vault) -> Grant:
-    """A row of the statement `grant` with its secrets opened. Errors: VaultKeyError."""
+def grant_of(row: Row, vault: Vault | None) -> Grant:
+    """A row of the statement `grant`, its secrets opened by `vault` or left out. Errors: VaultKeyError."""
 
     def opened(column: str) -> str:
         sealed = row[column]
-        return vault.open(sealed, f"grants.{column}.{row['mailbox_id']}").decode() if sealed is not None else ""
+        if sealed is None or vault is None:
+            return ""
+        return vault.open(sealed, f"grants.{column}.{row['mailbox_id']}").decode()
 
     return Grant(
         mailbox_id=row["mailbox_id"],

@@ -23,7 +23,7 @@ async def show(visit: Visit) -> Response:
     mailbox = await store.mailboxes.find(mail_server.mailbox_id)
     is_oauth = mailbox.authentication is Authentication.OAUTH
     is_connected = mailbox.state is not MailboxState.DISCONNECTED
-    grant = await store.mailboxes.open_grant(mailbox.mailbox_id) if is_connected else None
+    grant = await store.mailboxes.show_grant(mailbox.mailbox_id) if is_connected else None
     ends_on = grant.secret_ends_on if grant and is_oauth else None
     return await visit.page(
         "mail_server.html",
