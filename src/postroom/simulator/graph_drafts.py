@@ -21,8 +21,6 @@ from postroom.simulator.graph_mime import parse_mime
 from postroom.simulator.graph_requests import Call, Front, media_type_of, read_body
 from postroom.simulator.graph_sending import Outgoing, Sending
 
-# A file of 3 MB or more needs an upload session.
-MAX_POSTED_BYTES = 3 * 1024 * 1024
 READS_WRITES = "Mail.ReadWrite"
 
 
@@ -97,8 +95,7 @@ class Drafts:
             if media_type_of(call.request) != "application/json":
                 raise refusal("content type")
             attachment = decode_json(body, FileAttachment)
-            if len(attachment.content()) >= MAX_POSTED_BYTES:
-                raise refusal("attachment too large")
+            attachment.content()
         attachment_id = self.add_attachment(draft, attachment)
         context = f"{call.base_url}/$metadata#users('{draft.mailbox_id}')/messages('{draft.draft_id}')/attachments"
         entity = describe_attachment(attachment_id, attachment)

@@ -4,6 +4,8 @@
 working code, C a guess. Where only one half of an error is known the mark is the weaker one.
 """
 
+import base64
+import json
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -31,6 +33,7 @@ class GraphError(Exception):
 
     def __init__(self, status: int, code: str, message: str, retry_after_seconds: int | None = None) -> None:
         super().__init__(message)
+        self.challenge = ""
         self.status = status
         self.code = code
         self.message = message
@@ -242,7 +245,7 @@ KNOWN_ERRORS = (
         400,
         "InvalidInternetMessageHeaderCollection",
         "Maximum number of headers in one message should be less than or equal to 5.",
-        "C",
+        "B",
         "JSON takes five headers at most.",
     ),
     KnownError(
@@ -291,7 +294,7 @@ KNOWN_ERRORS = (
         413,
         "RequestEntityTooLarge",
         "The maximum request length supported is 4MB.",
-        "B",
+        "C",
         "The request is over 4 MB: a message of about 3 MB in base64. The code is a guess.",
     ),
     KnownError(
@@ -330,13 +333,13 @@ KNOWN_ERRORS = (
     KnownError(
         "throttled", 429, "TooManyRequests", "Too Many Requests", "B", "Graph wants to be left alone for a while."
     ),
-    KnownError("unavailable", 503, "ServiceUnavailable", "Service Unavailable", "B", "Graph is away."),
+    KnownError("unavailable", 503, "ServiceUnavailable", "Service Unavailable", "C", "Graph is away."),
     KnownError(
         "gateway timeout",
         504,
         "UnknownError",
         "",
-        "B",
+        "C",
         "Nobody knows whether it was done: the mail may have been sent.",
     ),
     KnownError(
@@ -394,7 +397,7 @@ KNOWN_ERRORS = (
         400,
         "ErrorAttachmentSizeShouldNotBeLessThanMinimumSize",
         "Attachment size must be greater than the minimum size.",
-        "B",
+        "C",
         "Below 3 MB a file is posted; upload sessions are for larger ones.",
     ),
     KnownError(
@@ -441,11 +444,18 @@ def answer_error(error: GraphError, trace: Mapping[str, str], now: float) -> Res
         headers["www-authenticate"] = (
             'Bearer realm="", authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize", '
             'client_id="00000003-0000-0000-c000-000000000000"'
-        )
+        ) + error.challenge
     if error.retry_after_seconds is not None:
         headers["retry-after"] = str(error.retry_after_seconds)
     body = {"error": {"code": error.code, "message": error.message, "innerError": inner}}
     return JSONResponse(body, error.status, headers)
+
+
+def challenge_claims(message: str, now: float) -> str:
+    """What is added to WWW-Authenticate when a newer sign-in is wanted: `claims` to send along with it [B]."""
+    wanted = {"access_token": {"nbf": {"essential": True, "value": str(int(now))}}}
+    claims = base64.b64encode(json.dumps(wanted).encode()).decode()
+    return f', error_description="{message}", error="insufficient_claims", claims="{claims}"'
 
 
 def make_trace(client_request_id: str | None) -> dict[str, str]:

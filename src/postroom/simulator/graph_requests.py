@@ -7,7 +7,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from postroom.simulator.clouds import CLOUDS, GRAPH_HOSTS, WORLDWIDE
-from postroom.simulator.graph_errors import GraphError, answer_error, make_trace, refusal
+from postroom.simulator.graph_errors import GraphError, answer_error, challenge_claims, make_trace, refusal
 from postroom.simulator.graph_gate import Gate
 from postroom.simulator.tenant import OperationError, Tenant, User
 from postroom.simulator.tokens import AccessClaims, TokenProblem, Tokens
@@ -97,7 +97,10 @@ class Front:
             raise refusal("token empty")
         claims = self.tokens.read_access_token(token, audiences=audiences_of(host_of(request)))
         if isinstance(claims, TokenProblem):
-            raise refusal(f"token {claims.reason}")
+            error = refusal(f"token {claims.reason}")
+            if claims.reason == "revoked":
+                error.challenge = challenge_claims(error.message, self.tenant.clock.now())
+            raise error
         try:
             return Caller(claims, None if claims.is_app_only else self.tenant.user(claims.object_id))
         except OperationError:

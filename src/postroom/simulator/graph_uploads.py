@@ -15,13 +15,15 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from postroom.simulator.graph_drafts import MAX_POSTED_BYTES, READS_WRITES, Draft, Drafts, make_item_id
+from postroom.simulator.graph_drafts import READS_WRITES, Draft, Drafts, make_item_id
 from postroom.simulator.graph_errors import GraphError, answer_error, make_trace, refusal
 from postroom.simulator.graph_gate import Key
 from postroom.simulator.graph_json import AttachmentItem, FileAttachment, UploadRequest, decode_json
 from postroom.simulator.graph_mailboxes import open_mailbox
 from postroom.simulator.graph_requests import MAX_REQUEST_BYTES, UPLOAD_HOSTS, Call, host_of, read_body
 
+# A smaller file is posted whole: its base64 fits into the 4 MB of a request.
+MIN_ATTACHMENT_BYTES = 3 * 1024 * 1024
 MAX_ATTACHMENT_BYTES = 150 * 1024 * 1024
 SESSION_SECONDS = 3_600.0
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
@@ -52,7 +54,7 @@ class Uploads:
         draft = self._drafts.find(post.mailbox.object_id, call.request.path_params["message"])
         with self.front.gate.admit(post.key):
             item = decode_json(await read_body(call.request), UploadRequest).item
-        if item.size < MAX_POSTED_BYTES:
+        if item.size < MIN_ATTACHMENT_BYTES:
             raise refusal("attachment too small")
         if item.size > MAX_ATTACHMENT_BYTES:
             raise refusal("attachment too large")
