@@ -151,6 +151,11 @@ class Person:
         await self.field("Password").fill(password)
         await self.button("Sign in").click()
 
+    async def use_another_account(self) -> None:
+        """Microsoft remembers in this browser who signed in before."""
+        await expect(self.heading("Pick an account")).to_be_visible()
+        await self.button("Use another account").click()
+
     async def sign_in(self) -> None:
         await self.button(f"Sign in to Microsoft as {SCANNER}").click()
         await expect(self.field("User name")).to_have_value(SCANNER)

@@ -94,6 +94,7 @@ async def test_another_account_is_refused(person: Person, watched: Watched) -> N
     assert not (await mail_servers.default()).is_set_up
 
     await person.button(f"Try again as {SCANNER}").click()
+    await person.use_another_account()
     await person.sign_in_to_microsoft()
     await expect(person.heading(f"Connected as {SCANNER}")).to_be_visible()
 

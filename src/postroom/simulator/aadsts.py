@@ -13,6 +13,8 @@ import msgspec
 
 Confidence = Literal["A", "B", "C"]
 
+WORLDWIDE_LOGIN = "https://login.microsoftonline.com"
+
 
 class Problem(msgspec.Struct, frozen=True):
     """One number of aadsts.toml, which explains the fields."""
@@ -58,9 +60,9 @@ class AadstsError(Exception):
         """OAuth's word for it where a browser carries the answer."""
         return self.problem.redirect_error or self.problem.error
 
-    @property
-    def uri(self) -> str:
-        return f"https://login.microsoftonline.com/error?code={self.code}"
+    def uri(self, login_url: str = WORLDWIDE_LOGIN) -> str:
+        """Where Microsoft explains the number."""
+        return f"{login_url}/error?code={self.code}"
 
 
 class _Places(dict[str, str]):
@@ -91,7 +93,7 @@ def make_trail(now: float, correlation_id: str = "") -> Trail:
     return Trail(str(uuid.uuid4()), _guid_or_new(correlation_id), moment.strftime("%Y-%m-%d %H:%M:%SZ"))
 
 
-def error_body(error: AadstsError, trail: Trail) -> dict[str, Any]:
+def error_body(error: AadstsError, trail: Trail, login_url: str = WORLDWIDE_LOGIN) -> dict[str, Any]:
     """The JSON that the token endpoint answers with."""
     body: dict[str, Any] = {
         "error": error.problem.error,
@@ -100,7 +102,7 @@ def error_body(error: AadstsError, trail: Trail) -> dict[str, Any]:
         "timestamp": trail.timestamp,
         "trace_id": trail.trace_id,
         "correlation_id": trail.correlation_id,
-        "error_uri": error.uri,
+        "error_uri": error.uri(login_url),
     }
     if error.problem.suberror:
         body["suberror"] = error.problem.suberror

@@ -4,6 +4,7 @@ A registration is the description that its maker edits; the enterprise applicati
 what the directory makes of it. The two have different object ids, and Exchange Online asks for the second.
 """
 
+import re
 import uuid
 from dataclasses import dataclass, field
 from typing import Literal
@@ -97,10 +98,22 @@ class AppRegistration:
         """The claim `roles` of a token for `resource`: what an administrator consented to."""
         return {granted.value for granted in self.granted_permissions if granted.resource == resource}
 
+    @property
+    def every_redirect_uri(self) -> list[str]:
+        return [*self.redirect_uris, *self.spa_redirect_uris, *self.public_redirect_uris]
+
     def platform_of(self, redirect_uri: str) -> Platform | None:
-        """By exact comparison; None for a redirect URI that is not registered."""
+        """By exact comparison; None for a redirect URI that is not registered.
+
+        Only on the platform *Mobile and desktop* does the port of a localhost address not count (RFC 8252 7.3).
+        """
         if redirect_uri in self.redirect_uris:
             return "web"
         if redirect_uri in self.spa_redirect_uris:
             return "spa"
-        return "public" if redirect_uri in self.public_redirect_uris else None
+        public = {_without_local_port(uri) for uri in self.public_redirect_uris}
+        return "public" if _without_local_port(redirect_uri) in public else None
+
+
+def _without_local_port(uri: str) -> str:
+    return re.sub(r"^http://localhost:\d+(?=/|$)", "http://localhost", uri)

@@ -13,10 +13,10 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.routing import Host, Router
 from starlette.types import ASGIApp
 
-from postroom.simulator import admin_center, entra, graph, inbox
+from postroom.simulator import admin_center, entra, graph, inbox, userinfo
 from postroom.simulator.authority import Authority
 from postroom.simulator.clock import SimulatorClock
-from postroom.simulator.clouds import GRAPH_HOSTS
+from postroom.simulator.clouds import GRAPH_HOSTS, LOGIN_HOSTS, SMTP_HOSTS
 from postroom.simulator.exchange import ExchangeServer
 from postroom.simulator.graph_requests import UPLOAD_HOSTS
 from postroom.simulator.tenant import Tenant, contoso
@@ -40,7 +40,7 @@ class Simulator:
         self.authority = Authority.create()
         self.tokens = Tokens(tenant)
         self.exchange = ExchangeServer(
-            tenant, self.tokens, self.authority.server_context([SMTP_HOST], speaks_old_tls=True)
+            tenant, self.tokens, self.authority.server_context(SMTP_HOSTS, speaks_old_tls=True)
         )
         self._servers: list[WebServer] = []
 
@@ -61,7 +61,7 @@ class Simulator:
         simulator = cls(tenant or contoso(SimulatorClock()))
         try:
             await simulator.exchange.start(host, smtp_port)
-            context = simulator.authority.server_context([LOGIN_HOST, *GRAPH_AND_UPLOAD_HOSTS])
+            context = simulator.authority.server_context([*LOGIN_HOSTS, *GRAPH_AND_UPLOAD_HOSTS])
             await simulator._start_web(_server_app(simulator), host, https_port, context)
             await simulator._start_web(_browser_app(simulator), LOOPBACK, http_port, None)
         except BaseException:
@@ -88,7 +88,7 @@ class Simulator:
 
     @property
     def https_port(self) -> int:
-        """Where login.microsoftonline.com and graph.microsoft.com answer."""
+        """Where login.microsoftonline.com and graph.microsoft.com answer, and those of the national clouds."""
         return self._servers[0].port
 
     @property
@@ -98,14 +98,21 @@ class Simulator:
 
     @property
     def ca_pem(self) -> bytes:
-        """The certificate to trust for these three names, and for these only."""
+        """The certificate to trust for the names of Microsoft's clouds, and for these only."""
         return self.authority.pem
 
 
 def _server_app(simulator: Simulator) -> ASGIApp:
+    """Each host of each cloud; people's pages are not among them, for this listener may be open to others."""
     login = Starlette(routes=entra.server_routes(simulator.tenant, simulator.tokens))
-    directory = Starlette(routes=graph.routes(simulator.tenant, simulator.tokens))
-    return Router([Host(LOGIN_HOST, login), *(Host(name, directory) for name in GRAPH_AND_UPLOAD_HOSTS)])
+    directory = Starlette(
+        routes=[
+            *graph.routes(simulator.tenant, simulator.tokens),
+            *userinfo.routes(simulator.tenant, simulator.tokens),
+        ]
+    )
+    hosts = [*(Host(name, login) for name in LOGIN_HOSTS), *(Host(name, directory) for name in GRAPH_AND_UPLOAD_HOSTS)]
+    return Router(hosts)
 
 
 def _browser_app(simulator: Simulator) -> ASGIApp:

@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from postroom.simulator import entra
+from postroom.simulator.client_assertions import ASSERTION_TYPE
 from postroom.simulator.scopes import GRAPH, OUTLOOK, parse_scopes
 from postroom.simulator.tenant import DAY_SECONDS, AppRegistration, Tenant, User
 from postroom.simulator.tokens import GRAPH_AUDIENCES, AccessClaims, Tokens
@@ -39,7 +40,7 @@ class Asking:
         self.server, self.tenant, self.tokens, self.app, self.user = server, tenant, tokens, app, user
         self.path = f"/{tenant.tenant_id}/oauth2/v2.0/token"
 
-    def code(self, scope: str = BOTH, **options: str) -> str:
+    def code(self, scope: str = BOTH, **options: Any) -> str:
         scopes = parse_scopes(scope, "Contoso")
         issued = self.tokens.issue_code(self.app.client_id, self.user, REDIRECT_URI, scopes, **options)
         return issued.value
@@ -322,9 +323,13 @@ def test_a_missing_secret_is_told(asking: Asking) -> None:
     expect_refused(asking.redeem(asking.code(), client_secret=""), "invalid_client", 7000218, 401)
 
 
-def test_an_assertion_of_no_known_certificate_is_refused(asking: Asking) -> None:
+def test_an_assertion_that_is_none_is_refused(asking: Asking) -> None:
     answer = asking.redeem(asking.code(), client_secret="", client_assertion="a.b.c")
-    expect_refused(answer, "invalid_client", 700027, 401)
+    expect_refused(answer, "invalid_request", 90100)
+    answer = asking.redeem(
+        asking.code(), client_secret="", client_assertion="a.b.c", client_assertion_type=ASSERTION_TYPE
+    )
+    expect_refused(answer, "invalid_client", 50027, 401)
 
 
 def test_an_unknown_app_is_refused(asking: Asking) -> None:
