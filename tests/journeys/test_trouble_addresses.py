@@ -1,6 +1,5 @@
 """The address decides what goes wrong, and each message's page says what did."""
 
-
 import pytest
 from playwright.async_api import expect
 
