@@ -1,6 +1,18 @@
+from collections.abc import Callable
+
 import pytest
 
-from postroom.simulator.faults import FAULTS, Fault, fault_for, message_faults, recipient_fault
+from postroom.simulator.faults import (
+    FAULTS,
+    STAGES,
+    Fault,
+    fault_for,
+    message_faults,
+    recipient_fault,
+    sender_fault,
+    sign_in_fault,
+    sign_in_faults,
+)
 
 
 @pytest.mark.parametrize("address", ["anna@example.net", "postmaster@contoso.com", "4510@example.net", "451", ""])
@@ -59,3 +71,24 @@ def test_each_line_of_the_table_is_found_by_its_address_and_says_what_it_means(f
     assert fault_for(f"{fault.address}example.net") == fault
     assert fault.meaning.endswith(".")
     assert bool(fault.reply) == (fault.effect == "refuse")
+
+
+@pytest.mark.parametrize(
+    ("address", "found"),
+    [
+        ("sign-in-later@contoso.com", sign_in_fault),
+        ("rate-limited@contoso.com", sender_fault),
+        ("throttled@example.net", recipient_fault),
+    ],
+)
+def test_a_fault_strikes_at_its_own_stage_only(address: str, found: Callable[[str], Fault | None]) -> None:
+    everywhere = (sign_in_fault, sender_fault, recipient_fault)
+
+    assert [stage for stage in everywhere if stage(address)] == [found]
+    assert message_faults(address, [address]) == ()
+
+
+def test_each_stage_has_its_title_and_no_two_lines_one_address() -> None:
+    assert {fault.stage for fault in FAULTS} == STAGES.keys()
+    assert len({fault.local_part for fault in FAULTS}) == len(FAULTS)
+    assert set(sign_in_faults()) == {fault.local_part for fault in FAULTS if fault.stage == "sign-in"}
