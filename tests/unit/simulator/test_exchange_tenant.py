@@ -1,6 +1,7 @@
 """The tenant's settings and limits as a client of the simulated Exchange Online meets them, over a socket."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -47,7 +48,7 @@ def authority() -> Authority:
 
 @pytest.fixture
 async def exchange(tenant: Tenant, tokens: Tokens, authority: Authority) -> AsyncIterator[ExchangeServer]:
-    server = ExchangeServer(tenant, tokens, authority.server_context([HOST]))
+    server = ExchangeServer(tenant, tokens, authority.server_context([HOST], speaks_old_tls=True))
     await server.start()
     yield server
     await server.stop()
@@ -352,6 +353,22 @@ async def test_a_fault_of_signing_in_is_for_one_mailbox_or_for_all(
     assert await make_client().sign_in_with(bearer(exchange, SCANNER)) == CRITERIA
     operations.set_sign_in_fault(None, "")
     assert await make_client().sign_in_with(bearer(exchange, SCANNER)) == OK
+
+
+# TLS (1.1, 8.2)
+
+
+async def test_old_tls_passes_where_the_organisation_allows_it(
+    exchange: ExchangeServer, authority: Authority, operations: Organisation
+) -> None:
+    operations.set_legacy_tls("allowed")
+    client = Client(exchange, trust_of(authority, ssl.TLSVersion.TLSv1))
+
+    await client.sign_in()
+    assert (await client.send()).startswith("250 2.0.0 OK ")
+    await client.close()
+
+    assert exchange.tenant.messages[0].tls_version == "TLSv1"
 
 
 # Changes that arrive late
