@@ -281,6 +281,10 @@ class Tokens:
         has = " ".join(sorted(claims.scopes)) or "nothing"
         return TokenProblem("scope missing", f"the token allows {has}, not {scope}")
 
+    def read_claims(self, token: str) -> dict[str, Any]:
+        """Every claim of a token of this Entra ID. BadSignatureError, JoseError or ValueError for another one."""
+        return jwt.decode(token, self._key, algorithms=["RS256"]).claims
+
     def read_access_token(
         self, token: str, now: float | None = None, *, audiences: frozenset[str] = SMTP_AUDIENCES
     ) -> AccessClaims | TokenProblem:
@@ -289,7 +293,7 @@ class Tokens:
         `now` is Unix seconds. A token of an application itself has no user and no sessions.
         """
         try:
-            said = jwt.decode(token, self._key, algorithms=["RS256"]).claims
+            said = self.read_claims(token)
         except BadSignatureError:
             return TokenProblem("bad signature", "the token was not signed by this Entra ID")
         except (JoseError, ValueError) as error:
