@@ -1,9 +1,12 @@
+from collections.abc import AsyncIterator
+
 import pytest
 from joserfc.jwk import RSAKey
 
 from postroom.simulator.clock import SimulatorClock
 from postroom.simulator.tenant import AppRegistration, Tenant, User, contoso
 from postroom.simulator.tokens import Tokens, make_signing_key
+from tests.unit.simulator.graph_client import GraphClient, start_graph
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +44,10 @@ def scanner(tenant: Tenant) -> User:
     user = tenant.user_by_upn("scanner@contoso.com")
     assert user is not None
     return user
+
+
+@pytest.fixture
+async def graph(tenant: Tenant, tokens: Tokens) -> AsyncIterator[GraphClient]:
+    """Microsoft Graph over TLS, and a program with a registration that may call it."""
+    async with start_graph(tenant, tokens) as client:
+        yield client

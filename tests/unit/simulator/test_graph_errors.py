@@ -1,22 +1,12 @@
 """Every refusal of Graph over HTTPS: its words, its shape, and what it carries for the caller."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from postroom.simulator.graph_errors import KNOWN_ERRORS, KnownError
-from postroom.simulator.tenant import Tenant
-from postroom.simulator.tokens import Tokens
-from tests.unit.simulator.graph_client import GraphClient, start_graph
+from tests.unit.simulator.graph_client import GraphClient
 from tests.unit.simulator.graph_troubles import TROUBLES
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def graph(tenant: Tenant, tokens: Tokens) -> AsyncIterator[GraphClient]:
-    async with start_graph(tenant, tokens) as client:
-        yield client
 
 
 WAITS = {"concurrency": "1", "throttled": "30", "unavailable": "30", "too many requests": "600", "upload limit": "300"}
