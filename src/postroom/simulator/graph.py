@@ -39,7 +39,7 @@ def routes(tenant: Tenant, tokens: Tokens) -> list[BaseRoute]:
 
 
 def _leftovers(front: Front, known: list[BaseRoute]) -> list[BaseRoute]:
-    """Known addresses with another method, and every other address, in Graph's own words."""
+    """Known addresses with another method, and every other one below v1.0, in Graph's own words."""
 
     async def refuse_method(request: Request) -> Response:
         return _refused(front, request, refusal("method refused"))
@@ -51,7 +51,7 @@ def _leftovers(front: Front, known: list[BaseRoute]) -> list[BaseRoute]:
     paths = dict.fromkeys(route.path for route in known if isinstance(route, Route))
     return [
         *(Route(path, refuse_method, methods=_METHODS) for path in paths),
-        Route("/{path:path}", refuse_segment, methods=_METHODS),
+        Route("/v1.0/{path:path}", refuse_segment, methods=_METHODS),
     ]
 
 
