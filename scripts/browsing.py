@@ -88,7 +88,9 @@ class Browser:
     """A person at a browser: one page at a time, redirects followed, cookies kept."""
 
     def __init__(self) -> None:
-        self._client = httpx2.Client(follow_redirects=True, trust_env=False, timeout=60)
+        # The servers close a connection that was idle for 5 s; it must not be used again at that very moment.
+        limits = httpx2.Limits(keepalive_expiry=2)
+        self._client = httpx2.Client(follow_redirects=True, trust_env=False, timeout=60, limits=limits)
         self.url = ""
         self.status = 0
         self.forms: list[Form] = []
