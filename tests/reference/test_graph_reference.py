@@ -9,7 +9,7 @@ import pytest
 from joserfc.jwk import RSAKey
 
 from postroom.simulator.clock import SimulatorClock
-from postroom.simulator.graph_errors import KNOWN_ERRORS
+from postroom.simulator.graph_error_table import KNOWN_ERRORS
 from postroom.simulator.tenant import contoso
 from postroom.simulator.tokens import Tokens, make_signing_key
 from tests.unit.simulator.graph_client import GraphClient, start_graph

@@ -134,6 +134,7 @@ class Uploads:
             content_bytes=base64.b64encode(session.received).decode(),
             content_type=session.item.content_type,
             is_inline=session.item.is_inline,
+            size=len(session.received),
             content_id=session.item.content_id,
         )
         attachment_id = self._drafts.add_attachment(session.draft, attachment)

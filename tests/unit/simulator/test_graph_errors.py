@@ -2,7 +2,7 @@
 
 import pytest
 
-from postroom.simulator.graph_errors import KNOWN_ERRORS, KnownError
+from postroom.simulator.graph_error_table import KNOWN_ERRORS, KnownError
 from tests.unit.simulator.graph_client import GraphClient
 from tests.unit.simulator.graph_troubles import TROUBLES
 
