@@ -1,10 +1,14 @@
 """The Mail Server page, step by step as a person walks it, over a real store."""
 
+import asyncio
+
 import pytest
 from msgspec.structs import replace
 
 from postroom.checks.finding import Finding, FindingState
 from postroom.console.announcements import announcement
+from postroom.console.problems import Problem
+from postroom.console.rooms import ConsoleRooms
 from postroom.identity.refused import refuse
 from postroom.message import MailboxState
 from postroom.outcome import Failure, FailureClass, StopCause
@@ -206,6 +210,29 @@ async def test_a_failed_check_shows_the_card_with_the_real_values_and_does_not_s
     page = await visitor.post("/admin/mail-server/save", visitor.form_values("/check"))
     assert "Not saved yet" in page.text
     assert not (await house.store.mail_servers.default()).is_set_up
+
+
+async def test_a_failure_that_comes_while_the_page_is_made_stands_on_the_next_one(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visitor = await house.administrator()
+    await walk_to_sign_in(visitor)
+    await sign_in(visitor)
+    house.checks.failing, house.checks.gate = FAILING, asyncio.Semaphore(0)
+
+    async def look_for_problems_slowly(_rooms: ConsoleRooms) -> list[Problem]:
+        assert house.checks.gate is not None
+        for _ in range(100):
+            house.checks.gate.release()
+            await asyncio.sleep(0)
+        return []
+
+    await visitor.open("/admin/mail-server/check")
+    monkeypatch.setattr("postroom.console.visit.find_problems", look_for_problems_slowly)
+    page = await visitor.submit("/check")
+    assert house.checks.has_ended, "every finding came while the page was made"
+    assert (page.status, "SmtpClientAuthentication is disabled" in page.text) == (200, False)
+    assert "SmtpClientAuthentication is disabled" in (await visitor.open("/admin/mail-server/check")).text
 
 
 async def test_saving_anyway_is_possible_says_so_and_is_in_the_audit(house: House) -> None:

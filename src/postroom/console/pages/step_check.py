@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from starlette.responses import Response, StreamingResponse
 
@@ -87,10 +88,11 @@ def _event(text: str) -> str:
 
 
 def _section(draft: MailServerDraft, verification: Verification | None) -> dict[str, object]:
-    """What the list of findings shows."""
-    failed = [finding for finding in verification.findings if finding.failure] if verification else []
+    """What the list of findings shows: all of one moment, though more may come while the page is made."""
+    seen = replace(verification, findings=[*verification.findings]) if verification else None
+    failed = [finding for finding in seen.findings if finding.failure] if seen else []
     return {
-        "verification": verification,
+        "verification": seen,
         "remedies": {
             finding.check_id: fill(remedy(finding.failure.remedy_id), _values(draft))
             for finding in failed
