@@ -24,7 +24,7 @@ from postroom.simulator.registration import (
     Platform,
 )
 from postroom.simulator.scopes import GRAPH, GRAPH_APPLICATION_PERMISSIONS
-from postroom.simulator.tenant import OperationError, Tenant, User, checked_redirect_uri
+from postroom.simulator.tenant import OperationError, Right, Tenant, User, checked_redirect_uri
 
 EXCHANGE = "https://outlook.office365.com"
 EXCHANGE_APPLICATION_PERMISSIONS: dict[str, str] = {
@@ -84,7 +84,7 @@ class Directory:
             self.tenant.revoke_sessions(object_id)
 
     def require_mfa(self, object_id: str, *, required: bool = True) -> None:
-        """Per-user MFA: the person must pass it at sign-in; older refresh tokens answer 50076, 50079 unregistered."""
+        """Per-user MFA: the person must pass it at sign-in; older refresh tokens answer 50074, or 50079 if none is set up."""
         self.tenant.user(object_id).sign_in.mfa_is_required = required
 
     def register_mfa(self, object_id: str, *, registered: bool = True) -> None:
@@ -102,7 +102,17 @@ class Directory:
         return guest
 
     def delete_user(self, object_id: str) -> None:
-        del self.tenant.users[self.tenant.user(object_id).object_id]
+        """The person or mailbox, and every right, consent, assignment and exclusion that names them."""
+        gone = self.tenant.user(object_id).object_id
+        for mailbox_id in self.tenant.users:
+            for right in get_args(Right):
+                self.tenant.trustees(right, mailbox_id).discard(gone)
+        for app in self.tenant.apps.values():
+            app.user_consented.pop(gone, None)
+            app.enterprise.assigned_users.discard(gone)
+        for policy in self.tenant.entra.policies:
+            policy.excluded_users.discard(gone)
+        del self.tenant.users[gone]
 
     # App registrations
 
