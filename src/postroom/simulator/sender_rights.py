@@ -73,25 +73,24 @@ def _may_send_as(tenant: Tenant, admission: Admission, address: str) -> bool:
     is_own = wanted is admission.mailbox
     if is_own and (not admission.is_by_member or tenant.exchange.readings.full_access_is_enough):
         return True
-    holders = [admission.holder_id] if is_own else _holders(admission)
-    return wanted.object_id == admission.holder_id or tenant.holds_right("send_as", holders, wanted)
+    return wanted.object_id == admission.holder_id or _holds(tenant, "send_as", admission, wanted)
 
 
 def _may_stand_behind(tenant: Tenant, admission: Admission, authors: list[str], senders: list[str]) -> bool:
     if tenant.strict_send_on_behalf or not authors:
         return False
     signs_itself = len(senders) == 1 and senders[0].lower() in admission.mailbox.addresses
-    return signs_itself and all(_holds(tenant, "send_on_behalf", admission, author) for author in authors)
+    return signs_itself and all(_may_send_on_behalf(tenant, admission, author) for author in authors)
 
 
-def _holds(tenant: Tenant, right: Right, admission: Admission, address: str) -> bool:
+def _may_send_on_behalf(tenant: Tenant, admission: Admission, address: str) -> bool:
     mailbox = tenant.user_by_address(address)
-    return mailbox is not None and tenant.holds_right(right, _holders(admission), mailbox)
+    return mailbox is not None and _holds(tenant, "send_on_behalf", admission, mailbox)
 
 
-def _holders(admission: Admission) -> list[str]:
-    """A right may be given to the mailbox, or to whoever opened it."""
-    return [admission.mailbox.object_id, admission.holder_id]
+def _holds(tenant: Tenant, right: Right, admission: Admission, mailbox: User) -> bool:
+    """A right may be given to the mailbox that was opened, or to whoever opened it."""
+    return tenant.holds_right(right, [admission.mailbox.object_id, admission.holder_id], mailbox)
 
 
 def _end_of_head(content: bytes) -> int:

@@ -102,6 +102,19 @@ def test_a_revoked_session_is_refused(tenant: Tenant, tokens: Tokens) -> None:
     assert refusal(sign_in_with_token(tenant, tokens, blob)).reason.startswith("revoked: ")
 
 
+def test_the_wrong_object_id_is_named_beside_the_right_one(tenant: Tenant, tokens: Tokens) -> None:
+    app = tenant.register_app("Postroom")
+    tenant.exchange.new_service_principal(app.client_id, app.object_id)
+    tenant.exchange.new_role_assignment(app.client_id)
+    token = tokens.issue_app_token(app.client_id, app.enterprise.object_id, "https://outlook.office365.com", [])
+
+    refused = refusal(sign_in_with_token(tenant, tokens, bearer(NOREPLY, token)))
+
+    assert refused.reply == replies.UNSUCCESSFUL
+    assert f"made with the object id {app.object_id}" in refused.reason
+    assert f"the enterprise application's is {app.enterprise.object_id}" in refused.reason
+
+
 @pytest.mark.parametrize(
     "blob",
     [
