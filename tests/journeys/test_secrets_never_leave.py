@@ -36,6 +36,7 @@ class Recorder(Browser):
     def _remember(self, answer: httpx2.Response) -> None:
         answer.read()
         if str(answer.url).startswith(self._console):
+            assert answer.status_code < 500, f"{answer.url} broke: the log says why"
             # The cookie is the browser's own secret, and goes to it alone.
             headers = "".join(f"{name}: {value}\n" for name, value in answer.headers.items() if name != "set-cookie")
             self.pages.append((f"{answer.request.method} {answer.url.path}", headers.encode() + answer.content))
