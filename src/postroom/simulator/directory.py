@@ -6,13 +6,16 @@ refuses with OperationError, whose message is the sentence for the person who as
 
 from typing import get_args
 
+from postroom.simulator.aadsts import read_problems
 from postroom.simulator.certificate_file import read_certificate
+from postroom.simulator.clouds import CloudName, cloud_named
 from postroom.simulator.directory_rules import (
     CONSENTING_ROLES,
     ROLES,
     ConditionalAccessPolicy,
     PasswordReset,
     PolicyControl,
+    RefreshRotation,
     UserConsent,
 )
 from postroom.simulator.registration import (
@@ -84,7 +87,7 @@ class Directory:
             self.tenant.revoke_sessions(object_id)
 
     def require_mfa(self, object_id: str, *, required: bool = True) -> None:
-        """Per-user MFA: the person must pass it at sign-in; older refresh tokens answer 50074, or 50079 if none is set up."""
+        """Per-user MFA: asked for at sign-in; older refresh tokens answer 50074, or 50079 if none is set up."""
         self.tenant.user(object_id).sign_in.mfa_is_required = required
 
     def register_mfa(self, object_id: str, *, registered: bool = True) -> None:
@@ -259,6 +262,34 @@ class Directory:
         if enabled and any(policy.is_enabled for policy in self.tenant.entra.policies):
             raise OperationError("Security defaults cannot be on together with Conditional Access policies.")
         self.tenant.security_defaults = enabled
+
+    # What only a simulator can do
+
+    def answer_with(self, code: int | None) -> None:
+        """Every sign-in and token request gets this AADSTS code, by its number; None ends it."""
+        if code is not None and code not in read_problems():
+            raise OperationError(f"AADSTS{code} is not among the errors that the simulator knows.")
+        self.tenant.entra.answer_with = code
+
+    def set_refresh_rotation(self, rotation: RefreshRotation) -> None:
+        """Microsoft is "lenient": a used refresh token stays good. "strict": its reuse revokes the family."""
+        if rotation not in get_args(RefreshRotation):
+            raise OperationError(f"There is no rotation of refresh tokens named “{rotation}”.")
+        self.tenant.entra.refresh_rotation = rotation
+
+    def detect_loops(self, *, enabled: bool) -> None:
+        """50196 for the same token request fifteen times within five minutes."""
+        self.tenant.entra.detects_loops = enabled
+
+    def subscribe_to_exchange(self, *, subscribed: bool) -> None:
+        """Without it, every scope of Exchange Online ends in 650052."""
+        self.tenant.entra.exchange_is_subscribed = subscribed
+
+    def move_to_cloud(self, name: CloudName) -> None:
+        """The tenant lives in another national cloud, whose hosts and resources alone are its own from now on."""
+        if name not in get_args(CloudName):
+            raise OperationError(f"There is no cloud named “{name}”.")
+        self.tenant.cloud = cloud_named(name)
 
 
 def _known_role(role: str) -> str:

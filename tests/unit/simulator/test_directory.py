@@ -81,6 +81,9 @@ REFUSED: list[tuple[str, Callable[[Directory, AppRegistration, User], object]]] 
     ("Give the policy a name", lambda d, a, u: d.add_policy(" ", "block")),
     ("after how many hours", lambda d, a, u: d.add_policy("p", "sign-in frequency")),
     ("no Conditional Access policy named “x”", lambda d, a, u: d.remove_policy("x")),
+    ("AADSTS1 is not among the errors", lambda d, a, u: d.answer_with(1)),
+    ("no rotation of refresh tokens named “odd”", lambda d, a, u: d.set_refresh_rotation("odd")),  # type: ignore[arg-type]
+    ("no cloud named “Mars”", lambda d, a, u: d.move_to_cloud("Mars")),  # type: ignore[arg-type]
     ("no app registration with the client id x", lambda d, a, u: d.delete_app("x")),
     ("no user with the object id x", lambda d, a, u: d.disable_user("x")),
     ("no user with the object id x", lambda d, a, u: d.assign_user(a.client_id, "x")),
@@ -160,3 +163,18 @@ def test_a_deleted_user_and_app_are_gone(directory: Directory, app: AppRegistrat
     directory.delete_app(app.client_id)
     assert directory.tenant.user_by_upn("scanner@contoso.com") is None
     assert app.client_id not in directory.tenant.apps
+
+
+def test_the_simulators_own_switches_are_operations(directory: Directory) -> None:
+    tenant = directory.tenant
+    directory.answer_with(50058)
+    directory.set_refresh_rotation("strict")
+    directory.detect_loops(enabled=True)
+    directory.subscribe_to_exchange(subscribed=False)
+    directory.move_to_cloud("21Vianet")
+    entra = tenant.entra
+    assert (entra.answer_with, entra.refresh_rotation, entra.detects_loops) == (50058, "strict", True)
+    assert not entra.exchange_is_subscribed
+    assert tenant.cloud.login_host == "login.partner.microsoftonline.cn"
+    directory.answer_with(None)
+    assert entra.answer_with is None
