@@ -39,6 +39,10 @@ class Network(Protocol):
         ...
 
 
+KEPT = httpx2.Limits(keepalive_expiry=2)
+"""Shorter than servers keep an idle connection, so that a request never meets one that is being closed."""
+
+
 def verifying_context(authority_pem: str | None = None) -> ssl.SSLContext:
     """TLS 1.2 or newer with certificate and name checked, trusting the system's authorities or only this one."""
     context = ssl.create_default_context(cadata=authority_pem)
@@ -121,7 +125,7 @@ class RoutedTransport(httpx2.AsyncBaseTransport):
     def _transport_of(self, tls: ssl.SSLContext) -> httpx2.AsyncHTTPTransport:
         transport = self._by_context.get(id(tls))
         if transport is None:
-            transport = self._by_context[id(tls)] = httpx2.AsyncHTTPTransport(verify=tls)
+            transport = self._by_context[id(tls)] = httpx2.AsyncHTTPTransport(verify=tls, limits=KEPT)
         return transport
 
     async def aclose(self) -> None:

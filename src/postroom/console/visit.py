@@ -69,7 +69,7 @@ class Visit:
 
     @property
     def here(self) -> str:
-        """Where a form in the page's frame returns to; never with the code that Microsoft's sign-in brought."""
+        """Where to come back to; never with the code that Microsoft's sign-in brought."""
         url = self.request.url
         if url.path == CALLBACK_PATH:
             return "/admin/mail-server/sign-in"
@@ -156,8 +156,7 @@ async def _send_to_sign_in(visit: Visit) -> Response:
     if not await visit.rooms.store.people.has_any():
         target = "/setup"
     elif visit.request.method == "GET":
-        query = visit.request.url.query
-        target = "/sign-in?" + urlencode({"next": visit.request.url.path + (f"?{query}" if query else "")})
+        target = "/sign-in?" + urlencode({"next": visit.here})
     else:
         target = "/sign-in"
     if visit.request.headers.get("hx-request"):  # a page that refreshes itself leaves as a whole
