@@ -32,7 +32,7 @@ class Problem(msgspec.Struct, frozen=True):
         """What is not known about it, as a phrase for a page; empty if Microsoft's documents hold all of it."""
         if self.confidence == "C":
             return "number, meaning and answer are unconfirmed"
-        return "the word in `error` and the HTTP status are unconfirmed" if self.error_confidence == "C" else ""
+        return "the word in “error” and the HTTP status are unconfirmed" if self.error_confidence == "C" else ""
 
 
 @functools.cache

@@ -236,7 +236,6 @@ class SignIn:
             "sign_in_blocked.html",
             refused,
             path="back",
-            status_code=403,
             error=error,
             trail=make_trail(self.tenant.clock.now()),
             may_request=error.code == 90094 and self.tenant.entra.user_consent == "admin request workflow",
@@ -273,15 +272,12 @@ class SignIn:
             may_consent_for_all=step.kind == "administrator",
         )
 
-    def show_page(
-        self, request: Request, template: str, flow: Flow, *, path: str, status_code: int = 200, **values: object
-    ) -> Response:
+    def show_page(self, request: Request, template: str, flow: Flow, *, path: str, **values: object) -> Response:
         """A page with one form that belongs to `flow` and posts to `path` below the tenant's name."""
         target = flow.goal.form_target
         return pages.render(
             request,
             template,
-            status_code=status_code,
             form_targets=[target] if target else [],
             flow_id=self.keep_flow(flow),
             action=f"/{flow.goal.tenant_name}/{path}",

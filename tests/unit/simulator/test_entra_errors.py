@@ -80,7 +80,7 @@ def test_what_is_unconfirmed_is_said(code: int) -> None:
     if problem.confidence == "C":
         assert problem.unconfirmed == "number, meaning and answer are unconfirmed"
     elif problem.error_confidence == "C":
-        assert problem.unconfirmed == "the word in `error` and the HTTP status are unconfirmed"
+        assert problem.unconfirmed == "the word in “error” and the HTTP status are unconfirmed"
     else:
         assert problem.unconfirmed == ""
 
