@@ -6,7 +6,7 @@ is the same for each.
 
 import secrets
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 from starlette.requests import Request
@@ -272,7 +272,7 @@ class SignIn:
             may_consent_for_all=step.kind == "administrator",
         )
 
-    def show_page(self, request: Request, template: str, flow: Flow, *, path: str, **values: object) -> Response:
+    def show_page(self, request: Request, template: str, flow: Flow, *, path: str, **values: Any) -> Response:
         """A page with one form that belongs to `flow` and posts to `path` below the tenant's name."""
         target = flow.goal.form_target
         return pages.render(
