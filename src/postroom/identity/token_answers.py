@@ -3,6 +3,7 @@
 RFC 6749 section 5; Microsoft adds error_codes, suberror, claims, trace_id and correlation_id.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -10,6 +11,13 @@ from email.utils import parsedate_to_datetime
 import msgspec
 
 from postroom.clock import HOUR_US, MICROSECONDS
+
+TEXT_LIMIT = 2_000
+"""Letters of a sentence that we keep; every waiting recipient may carry it."""
+WORD_LIMIT = 200
+
+# RFC 6749 A.12 and A.17, without the space: what travels in a header and in SASL.
+_TOKEN = re.compile(r"[!-~]+")
 
 
 class Tokens(msgspec.Struct, frozen=True):
@@ -81,7 +89,7 @@ def read_token_answer(status: int, headers: Mapping[str, str], body: bytes, now_
         if status == 200:
             return _read_tokens(body, now_us)
         failure = _read_error(body)
-    except (msgspec.DecodeError, ValueError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         failure = TokenFailure(description=_describe(status, headers, body))
     retry_at_us = _read_retry_after(headers.get("Retry-After", ""), now_us)
     return msgspec.structs.replace(failure, status=status, retry_at_us=retry_at_us)
@@ -99,8 +107,8 @@ def words_of(trouble: Exception) -> str:
 
 def _read_tokens(body: bytes, now_us: int) -> Tokens:
     said = msgspec.json.decode(body, type=_Success)
-    if not said.access_token:
-        raise ValueError("the answer has no access token")
+    if not _TOKEN.fullmatch(said.access_token) or not _TOKEN.fullmatch(said.refresh_token or "-"):
+        raise ValueError("the answer has no token that can be used")
     return Tokens(
         access_token=said.access_token,
         expires_at_us=now_us + int(said.expires_in) * MICROSECONDS,
@@ -115,21 +123,21 @@ def _read_error(body: bytes) -> TokenFailure:
     if not said.error:
         raise ValueError("the error has no name")
     return TokenFailure(
-        error=said.error,
+        error=said.error[:WORD_LIMIT],
         # The lines below the first repeat trace id, correlation id and time.
-        description=said.error_description.partition("\r\n")[0].strip() or said.error,
+        description=(said.error_description.partition("\r\n")[0].strip() or said.error)[:TEXT_LIMIT],
         codes=said.error_codes,
-        suberror=said.suberror,
-        claims=said.claims,
-        trace_id=said.trace_id,
-        correlation_id=said.correlation_id,
-        timestamp=said.timestamp,
+        suberror=said.suberror[:WORD_LIMIT],
+        claims=said.claims[:TEXT_LIMIT],
+        trace_id=said.trace_id[:WORD_LIMIT],
+        correlation_id=said.correlation_id[:WORD_LIMIT],
+        timestamp=said.timestamp[:WORD_LIMIT],
     )
 
 
 def _describe(status: int, headers: Mapping[str, str], body: bytes) -> str:
     # Never the body itself: what stands in between may echo our request, which holds secrets.
-    kind = headers.get("Content-Type", "").partition(";")[0].strip() or "content of no type"
+    kind = headers.get("Content-Type", "").partition(";")[0].strip()[:WORD_LIMIT] or "content of no type"
     what = f"{len(body)} bytes of {kind}" if body else "an empty page"
     return f"The sign-in service answered {status} with {what} instead of a token."
 
@@ -137,10 +145,10 @@ def _describe(status: int, headers: Mapping[str, str], body: bytes) -> str:
 def _read_retry_after(text: str, now_us: int) -> int | None:
     """Seconds or a date (RFC 9110 10.2.3), never more than an hour ahead."""
     if text.strip().isascii() and text.strip().isdigit():
-        return now_us + min(int(text) * MICROSECONDS, HOUR_US)
+        return now_us + min(int(text.strip()[:9]) * MICROSECONDS, HOUR_US)
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     until = moment.replace(tzinfo=moment.tzinfo or UTC) - datetime(1970, 1, 1, tzinfo=UTC)
     return min(max(int(until.total_seconds() * MICROSECONDS), now_us), now_us + HOUR_US)

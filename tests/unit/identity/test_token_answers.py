@@ -194,3 +194,33 @@ def test_an_error_in_the_redirect_is_read_like_one_of_the_endpoint() -> None:
 def test_a_redirect_cannot_fill_the_page_with_text() -> None:
     failure = read_redirect_error({"error": "x" * 9999, "error_description": "y" * 9999})
     assert len(msgspec.json.encode(failure)) < 1000
+
+
+@pytest.mark.parametrize("text", ["9" * 5_000, "000000000000120" * 400, "Mon, 01 Jan 2020 00:00:00 +" + "9" * 30])
+def test_a_retry_after_that_is_no_sensible_time_does_no_harm(text: str) -> None:
+    failure = read(httpx2.Response(429, headers={"Retry-After": text}, json={"error": "slow_down"}))
+    assert isinstance(failure, TokenFailure)
+    assert failure.retry_at_us is None or NOW <= failure.retry_at_us <= NOW + HOUR_US
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        httpx2.Response(200, content=b'{"a":' * 100_000),
+        httpx2.Response(200, json={"access_token": "eyJ\r\nX-Other: header"}),
+        httpx2.Response(200, json={"access_token": "токен"}),
+        httpx2.Response(200, json={"access_token": "eyJ", "refresh_token": "two words"}),
+    ],
+)
+def test_what_cannot_be_a_token_is_waited_for(response: httpx2.Response) -> None:
+    outcome = explain(response)
+    assert isinstance(outcome, TryLater)
+    assert outcome.failure.code == "sign_in_unavailable"
+
+
+def test_an_endless_error_is_kept_in_its_first_letters() -> None:
+    letters = "x" * 1_000_000
+    names = ("error", "error_description", "suberror", "claims", "trace_id", "correlation_id", "timestamp")
+    failure = read(httpx2.Response(400, json=dict.fromkeys(names, letters)))
+    assert isinstance(failure, TokenFailure)
+    assert len(msgspec.json.encode(failure)) < 10_000
