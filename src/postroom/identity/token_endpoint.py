@@ -1,10 +1,16 @@
 """Posts a form to a token endpoint, so that the whole answer is kept."""
 
+from urllib.parse import quote, quote_plus
+
 import httpx2
+import msgspec
 
 from postroom.clock import Clock
 from postroom.identity.grants import Form
 from postroom.identity.token_answers import TokenFailure, Tokens, no_answer, read_token_answer
+
+_SECRETS = ("client_secret", "refresh_token", "code", "code_verifier")
+_HIDDEN = "(hidden)"
 
 
 async def post_form(http: httpx2.AsyncClient, url: str, form: Form, clock: Clock) -> Tokens | TokenFailure:
@@ -13,4 +19,18 @@ async def post_form(http: httpx2.AsyncClient, url: str, form: Form, clock: Clock
         response = await http.post(url, data=dict(form), headers={"Accept": "application/json"})
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as trouble:
         return no_answer(trouble)
-    return read_token_answer(response.status_code, response.headers, response.content, clock.now_us())
+    answer = read_token_answer(response.status_code, response.headers, response.content, clock.now_us())
+    return _without_secrets(answer, form) if isinstance(answer, TokenFailure) else answer
+
+
+def _without_secrets(failure: TokenFailure, form: Form) -> TokenFailure:
+    """What was answered is shown on pages and kept: it must not repeat what was asked."""
+    secrets = [form[name] for name in _SECRETS if form.get(name)]
+    forms = {written for secret in secrets for written in (secret, quote(secret, safe=""), quote_plus(secret))}
+    said = msgspec.structs.asdict(failure)
+    for name, text in said.items():
+        if isinstance(text, str):
+            for written in forms:
+                text = text.replace(written, _HIDDEN)
+            said[name] = text
+    return TokenFailure(**said)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NoReturn, Protocol
 
 import httpx2
+import structlog
 
 from postroom.clock import DAY_US, MINUTE_US, Clock
 from postroom.errors import PostroomError, SignInTroubleError, WrongStateError
@@ -24,6 +25,8 @@ from postroom.outcome import Failure, FailureClass, StopCause, Stopped, TryLater
 from postroom.store.records import Authentication, Grant, Mailbox
 
 __all__ = ["GrantBook", "Resource", "TokenKeeper"]
+
+log = structlog.stdlib.get_logger("postroom.identity")
 
 AHEAD_US = 10 * MINUTE_US
 """The background renews this early, so that nobody ever waits for it."""
@@ -97,7 +100,10 @@ class TokenKeeper:
     async def run(self) -> NoReturn:
         """Renew for ever: in use, ahead of expiry; unused, weekly."""
         while True:
-            await self.renew_due()
+            try:
+                await self.renew_due()
+            except Exception:  # whoever sends next meets the same, and the rest of the server goes on
+                log.exception("renewal_failed_unexpectedly")
             await asyncio.sleep(ROUND_SECONDS)
 
     async def renew_due(self) -> None:

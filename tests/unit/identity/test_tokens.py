@@ -482,6 +482,42 @@ def _keep_at_once(book: MemoryBook) -> Any:
 
 
 @pytest.mark.anyio
+async def test_an_error_of_ours_does_not_end_the_background(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    # When this task falls, the whole server stops.
+    rounds = 0
+
+    async def fall() -> None:
+        nonlocal rounds
+        rounds += 1
+        raise RuntimeError("nobody thought of this")
+
+    async def pass_time(seconds: float) -> None:
+        if rounds == 2:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(stand.keeper, "renew_due", fall)
+    monkeypatch.setattr("postroom.identity.tokens.asyncio.sleep", pass_time)
+    with pytest.raises(asyncio.CancelledError):
+        await stand.keeper.run()
+    assert rounds == 2
+
+
+@pytest.mark.anyio
+async def test_a_service_that_repeats_the_request_tells_no_secret(stand: Stand) -> None:
+    stand.book.change(client_secret="p&l~nted secret", refresh_token="refresh/planted")
+
+    def echo(form: dict[str, str]) -> httpx2.Response:
+        words = f"Bad: {form['client_secret']} {httpx2.QueryParams(form)} {form['refresh_token']}"
+        return httpx2.Response(400, json={"error": "invalid_grant", "error_description": words, "claims": words})
+
+    stand.entra.answers = [echo]
+    outcome = await stand.trouble()
+    assert outcome.failure.text.startswith("Bad: (hidden) ")
+    for planted in ("nted", "refresh/planted", "refresh%2Fplanted"):
+        assert planted not in repr(outcome)
+
+
+@pytest.mark.anyio
 async def test_a_draft_keeps_its_rotated_token_through_the_callback(stand: Stand) -> None:
     kept: list[MailServerDraft] = []
 
