@@ -25,7 +25,7 @@ from postroom.console.listener import ConsoleListener, bind_console
 from postroom.console.rooms import ConsoleRooms, SubmissionAddress
 from postroom.deliver.transports import Transports
 from postroom.deliver.worker import Worker
-from postroom.errors import SettingsError
+from postroom.errors import PostroomError, SettingsError
 from postroom.identity.sign_in import SignIns
 from postroom.identity.tokens import TokenKeeper
 from postroom.network import Internet, Network, Rehearsal, http_client
@@ -195,10 +195,14 @@ class Server:
         return verify_mail_server(draft, network, self.store.mail_servers.keep_draft, self._clock, http)
 
     async def _prune(self) -> None:
+        """A disk that is full or a database that is away is a temporary matter: the next round makes up for it."""
         retention = self._settings.retention
         while True:
-            while await self.store.outbox.prune(retention.content_days, retention.metadata_days):
-                pass
+            try:
+                while await self.store.outbox.prune(retention.content_days, retention.metadata_days):
+                    pass
+            except Exception as trouble:  # tidying up must not stop what sends mail
+                log.warning("pruning_failed", reason=str(trouble), exc_info=not isinstance(trouble, PostroomError))
             await asyncio.sleep(PRUNE_EVERY_SECONDS)
 
     def _run(self, name: str, work: Coroutine[Any, Any, None]) -> None:
