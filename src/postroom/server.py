@@ -192,7 +192,7 @@ class Server:
             self.setup_url = f"{self.console_url}/setup?token={await self.store.people.make_setup_link_token()}"
 
     def _verify(self, network: Network, http: httpx2.AsyncClient, draft: MailServerDraft) -> AsyncIterator[Finding]:
-        return verify_mail_server(draft, network, self.store.mail_servers.keep_draft, self._clock, http)
+        return verify_mail_server(draft, network, self.store.mail_servers.renew_draft, self._clock, http)
 
     async def _prune(self) -> None:
         """A disk that is full or a database that is away is a temporary matter: the next round makes up for it."""

@@ -53,6 +53,19 @@ async def test_a_new_installation_has_a_mail_server_that_is_not_set_up(kept: Kep
         await store.mailboxes.open_grant(server.mailbox_id)
 
 
+async def test_what_a_verification_learnt_is_kept_only_in_the_draft_that_it_checked(kept: KeptStore) -> None:
+    mail_servers = (await kept.open()).mail_servers
+    checked = msgspec.structs.replace(full_draft(), refresh_token="rotated", verified_at_us=5)
+    await mail_servers.renew_draft(checked)
+    assert await mail_servers.load_draft() is None, "it was saved or discarded meanwhile"
+    await mail_servers.keep_draft(msgspec.structs.replace(full_draft(), port=25))
+    await mail_servers.renew_draft(checked)
+    assert await mail_servers.load_draft() == msgspec.structs.replace(full_draft(), port=25)
+    await mail_servers.keep_draft(full_draft())
+    await mail_servers.renew_draft(checked)
+    assert await mail_servers.load_draft() == checked
+
+
 async def test_a_draft_survives_and_is_not_live(kept: KeptStore) -> None:
     store = await kept.open()
     await store.mail_servers.keep_draft(full_draft())

@@ -28,14 +28,27 @@ class MailServers:
         return mail_server_of(await self._reader.read(_default_row))
 
     async def load_draft(self) -> MailServerDraft | None:
-        row = await self._reader.read(lambda connection: connection.row("draft"))
-        if row is None:
-            return None
-        return msgspec.json.decode(self._vault.open(row["draft"], _DRAFT_CONTEXT), type=MailServerDraft)
+        return self._draft_in(await self._reader.read(lambda connection: connection.row("draft")))
 
     async def keep_draft(self, draft: MailServerDraft) -> None:
         sealed = self._vault.seal(msgspec.json.encode(draft), _DRAFT_CONTEXT)
         await self._writer.run(lambda c: c.change("keep_draft", draft=sealed, now_us=c.now_us))
+
+    async def renew_draft(self, draft: MailServerDraft) -> None:
+        """Keep what a verification learnt of `draft`, unless a person changed, saved or discarded it meanwhile."""
+        sealed = self._vault.seal(msgspec.json.encode(draft), _DRAFT_CONTEXT)
+
+        def renew(connection: Connection) -> None:
+            present = self._draft_in(connection.row("draft"))
+            if present is not None and present.has_same_settings(draft):
+                connection.change("keep_draft", draft=sealed, now_us=connection.now_us)
+
+        await self._writer.run(renew)
+
+    def _draft_in(self, row: Row | None) -> MailServerDraft | None:
+        if row is None:
+            return None
+        return msgspec.json.decode(self._vault.open(row["draft"], _DRAFT_CONTEXT), type=MailServerDraft)
 
     async def discard_draft(self) -> None:
         await self._writer.run(lambda connection: connection.change("discard_draft"))

@@ -141,6 +141,14 @@ class MailServerDraft(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         return f"MailServerDraft({self.username} at {self.host}:{self.port})"
 
+    def has_same_settings(self, other: "MailServerDraft") -> bool:
+        """Whether they differ in nothing that a person did: a field entered, or a sign-in."""
+        return self._entered() == other._entered()
+
+    def _entered(self) -> "MailServerDraft":
+        """Without what a verification itself may change: the token is renewed by it, and it notes that it passed."""
+        return msgspec.structs.replace(self, refresh_token="", scopes=(), verified_at_us=None)
+
 
 class App(msgspec.Struct, frozen=True):
     """A program or device that may hand us mail."""
