@@ -53,9 +53,9 @@ def forget_sign_in(draft: MailServerDraft) -> MailServerDraft:
     return replace(draft, refresh_token="", scopes=(), granted_at_us=None, verified_at_us=None)
 
 
-def is_same_settings(one: MailServerDraft, other: MailServerDraft) -> bool:
-    """Whether two drafts differ in nothing that a person did: a field entered, or a sign-in."""
-    return _entered(one) == _entered(other)
+def has_changes(draft: MailServerDraft, live: MailServerDraft) -> bool:
+    """Whether a person would miss something if the draft made way for what is live."""
+    return not draft.has_same_settings(live if draft.refresh_token else forget_sign_in(live))
 
 
 def take_sign_in(draft: MailServerDraft, signed_in: MailServerDraft) -> MailServerDraft | None:
@@ -70,11 +70,6 @@ def take_sign_in(draft: MailServerDraft, signed_in: MailServerDraft) -> MailServ
         granted_at_us=signed_in.granted_at_us,
         verified_at_us=None,
     )
-
-
-def _entered(draft: MailServerDraft) -> MailServerDraft:
-    """Without what a verification itself may change: the token is renewed by it, and it notes that it passed."""
-    return replace(draft, refresh_token="", scopes=(), verified_at_us=None)
 
 
 def _differ(one: MailServerDraft, other: MailServerDraft, names: tuple[str, ...]) -> bool:

@@ -15,6 +15,7 @@ SAYINGS = {
     "saved-anyway": "Saved without passed checks; the audit says so. Run the checks when the cause is solved.",
     "not-verified": "Not saved yet: run the checks first, or choose to save anyway.",
     "discarded": "The draft was thrown away; what was set up stays as it is.",
+    "changes-first": "Nothing was checked: there are changes that are not live yet. Go on with them, or discard them.",
     "resumed": "The mailbox tries again now.",
     "disconnected": "Disconnected. Mail is taken in and waits.",
 }

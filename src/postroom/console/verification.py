@@ -1,13 +1,11 @@
 """The checks of a draft, run in the background and watched by any number of pages."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from postroom.checks.finding import Finding, FindingState
 from postroom.clock import Clock
-from postroom.console.drafts import is_same_settings
 from postroom.store.records import MailServerDraft
 
 LONGEST_SECONDS = 60
@@ -70,7 +68,7 @@ class Verifications:
     def of(self, draft: MailServerDraft) -> Verification | None:
         """The latest run, if it checked these very settings."""
         latest = self.latest
-        return latest if latest is not None and is_same_settings(latest.draft, draft) else None
+        return latest if latest is not None and latest.draft.has_same_settings(draft) else None
 
     async def start(self, draft: MailServerDraft) -> Verification:
         """Check `draft`; a run that is still going for the same settings is joined, another one is ended first."""
@@ -85,11 +83,11 @@ class Verifications:
 
     async def close(self) -> None:
         """End the run that is going, because the settings are about to change or the console closes."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        task = self._task
+        if task is not None:
+            if not task.cancelling():  # a second time would end its tidying up too, which keeps a renewed token
+                task.cancel()
+            await asyncio.wait([task])
         if self.latest is not None and self.latest.is_running:
             self.latest.end(STOPPED)  # the task was cancelled before its first step
 

@@ -7,7 +7,8 @@ from msgspec.structs import replace
 
 from postroom.console.drafts import (
     change_draft,
-    is_same_settings,
+    forget_sign_in,
+    has_changes,
     missing_before_check,
     next_step,
     read_addresses,
@@ -52,9 +53,16 @@ def test_another_app_needs_another_sign_in_of_the_same_account() -> None:
 
 
 def test_a_rotated_token_is_no_change_of_settings_but_a_new_sign_in_is() -> None:
-    assert is_same_settings(VERIFIED, replace(VERIFIED, refresh_token="rotated", verified_at_us=None))
-    assert not is_same_settings(VERIFIED, replace(VERIFIED, granted_at_us=99))
-    assert not is_same_settings(VERIFIED, replace(VERIFIED, sender="other@contoso.com"))
+    assert VERIFIED.has_same_settings(replace(VERIFIED, refresh_token="rotated", verified_at_us=None))
+    assert not VERIFIED.has_same_settings(replace(VERIFIED, granted_at_us=99))
+    assert not VERIFIED.has_same_settings(replace(VERIFIED, sender="other@contoso.com"))
+
+
+def test_a_copy_of_what_is_live_holds_no_changes() -> None:
+    assert not has_changes(replace(VERIFIED, refresh_token="rotated"), VERIFIED)
+    assert not has_changes(forget_sign_in(VERIFIED), VERIFIED), "nothing was entered, only left out"
+    assert has_changes(replace(VERIFIED, granted_at_us=99), VERIFIED), "somebody has signed in anew"
+    assert has_changes(replace(VERIFIED, sender="other@contoso.com"), VERIFIED)
 
 
 def test_the_yield_of_a_sign_in_is_taken_over_later_changes_of_other_fields() -> None:

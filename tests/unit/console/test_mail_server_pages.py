@@ -1,6 +1,7 @@
 """The Mail Server page, step by step as a person walks it, over a real store."""
 
 import asyncio
+from collections.abc import Mapping
 
 import pytest
 from msgspec.structs import replace
@@ -313,6 +314,79 @@ async def test_the_checks_of_what_is_live_run_on_a_copy(house: House) -> None:
     page = await visitor.submit("/run-checks")
     assert page.url == f"{PUBLIC_URL}/admin/mail-server/check"
     assert (await house.store.mail_servers.default()).is_set_up
+
+
+async def keep_pending_change(house: House) -> MailServerDraft:
+    """Live is one thing, and somebody has begun to change the test address."""
+    await house.set_up()
+    pending = replace(full_draft(), test_address="changed@fabrikam.com")
+    await house.store.mail_servers.keep_draft(pending)
+    return pending
+
+
+@pytest.mark.parametrize("action", ["/edit", "/sign-in-again"])
+async def test_changes_that_are_not_live_are_gone_on_with(house: House, action: str) -> None:
+    visitor = await house.administrator()
+    await keep_pending_change(house)
+    await visitor.open("/admin/mail-server")
+    await visitor.submit(action)
+    draft = await house.store.mail_servers.load_draft()
+    assert draft is not None
+    assert draft.test_address == "changed@fabrikam.com", "only Discard throws it away"
+    await visitor.open("/admin/mail-server")
+    await visitor.submit("/discard")
+    await visitor.submit(action)
+    draft = await house.store.mail_servers.load_draft()
+    assert draft is not None
+    assert draft.test_address == "you@fabrikam.com"
+
+
+async def test_checks_of_what_is_live_wait_for_a_decision_about_changes(house: House) -> None:
+    visitor = await house.administrator()
+    pending = await keep_pending_change(house)
+    await visitor.open("/admin/mail-server")
+    page = await visitor.submit("/run-checks")
+    assert page.url == f"{PUBLIC_URL}/admin/mail-server?said=changes-first"
+    assert "Nothing was checked: there are changes that are not live yet" in page.text
+    assert await house.store.mail_servers.load_draft() == pending
+    await visitor.submit("/discard")
+    for _time in ("once", "and once more, over the copy that the first time made"):
+        await visitor.open("/admin/mail-server")
+        page = await visitor.submit("/run-checks")
+        assert page.url == f"{PUBLIC_URL}/admin/mail-server/check"
+
+
+async def test_what_was_entered_while_microsoft_answered_stays(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    visitor = await house.administrator()
+    await walk_to_sign_in(visitor)
+    await visitor.client.get("/admin/mail-server/sign-in/start")
+    mail_servers, complete = house.store.mail_servers, house.sign_ins.complete
+
+    async def complete_while_another_tab_saves(session_id: str, params: Mapping[str, str]) -> MailServerDraft:
+        draft = await mail_servers.load_draft()
+        assert draft is not None
+        await mail_servers.keep_draft(replace(draft, test_address="changed@fabrikam.com"))
+        return await complete(session_id, params)
+
+    monkeypatch.setattr(house.sign_ins, "complete", complete_while_another_tab_saves)
+    page = await visitor.open("/oauth/callback?code=good&state=1")
+    assert "The sign-in is complete" in page.text
+    draft = await mail_servers.load_draft()
+    assert draft is not None
+    assert (draft.refresh_token, draft.test_address) == ("refresh", "changed@fabrikam.com")
+
+
+async def test_disconnecting_forgets_the_copy_of_the_sign_in_in_a_draft(house: House) -> None:
+    visitor = await house.administrator()
+    await house.set_up()
+    await visitor.open("/admin/mail-server")
+    await visitor.submit("/edit")
+    await visitor.open("/admin/mail-server")
+    await visitor.submit("/disconnect", confirmation="disconnect")
+    draft = await house.store.mail_servers.load_draft()
+    assert draft is not None
+    assert (draft.refresh_token, draft.client_secret, draft.password) == ("", "", "")
+    assert draft.sender == "scanner@contoso.com"
 
 
 async def test_a_stopped_mailbox_is_a_problem_with_its_cause_its_effect_and_the_way_out(house: House) -> None:

@@ -1,15 +1,17 @@
 """The checks that run in the background: watched, joined, ended by shutdown and by changes."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from datetime import date
 
 import anyio
 import pytest
 from msgspec.structs import replace
 
-from postroom.checks.finding import Finding
+from postroom.checks.finding import Finding, FindingState
 from postroom.console.verification import Verification, Verifications
 from postroom.store.records import MailServerDraft
-from tests.unit.console.visitor import STEPS, House, Visitor, full_draft
+from tests.unit.console.visitor import PUBLIC_URL, STEPS, House, Visitor, full_draft
 
 pytestmark = pytest.mark.anyio
 
@@ -107,6 +109,46 @@ async def test_a_change_of_the_draft_ends_the_run_before_it_can_write(house: Hou
     draft = await house.store.mail_servers.load_draft()
     assert draft is not None
     assert (draft.test_address, draft.verified_at_us) == ("changed@fabrikam.com", None)
+
+
+async def test_saving_ends_the_run_before_it_can_bring_the_draft_back(house: House, gate: asyncio.Semaphore) -> None:
+    visitor = await house.administrator()
+    draft = replace(full_draft(), secret_ends_on=date(2030, 1, 1))
+    await house.store.mail_servers.keep_draft(draft)
+    await visitor.open("/admin/mail-server/check")
+    csrf_token = visitor.form_values("/check")["csrf_token"]
+    await visitor.submit("/check")
+    page = await visitor.post("/admin/mail-server/save", {"csrf_token": csrf_token, "anyway": "on"})
+    assert page.url == f"{PUBLIC_URL}/admin/mail-server/test?said=saved-anyway"
+    assert house.checks.has_ended, "its renewed token would be the draft's only, and not that of what is live"
+    for _step in STEPS:
+        gate.release()
+    await anyio.wait_all_tasks_blocked()
+    assert await house.store.mail_servers.load_draft() is None
+
+
+async def test_ending_a_run_twice_lets_it_tidy_up(house: House) -> None:
+    is_tidying, may_end = asyncio.Event(), asyncio.Event()
+    kept: list[str] = []
+
+    async def renewing(_draft: MailServerDraft) -> AsyncIterator[Finding]:
+        try:
+            yield Finding("resolve", "Resolve", FindingState.PASS)
+            await asyncio.Event().wait()
+        finally:
+            is_tidying.set()
+            await may_end.wait()
+            kept.append("the renewed token")
+
+    verifications = Verifications(house.clock, renewing, house.rooms.shutdown)
+    await until_found(await verifications.start(full_draft()), 1)
+    closers = [asyncio.create_task(verifications.close()) for _closer in range(2)]
+    await is_tidying.wait()
+    await anyio.wait_all_tasks_blocked()
+    assert not any(closer.done() for closer in closers)
+    may_end.set()
+    await asyncio.gather(*closers)
+    assert kept == ["the renewed token"]
 
 
 async def read_stream(visitor: Visitor, told: list[str]) -> None:

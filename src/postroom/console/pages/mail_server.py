@@ -1,9 +1,10 @@
 """Admin, Server Settings, Mail Server: what is set up, or the way into setting it up."""
 
+from msgspec.structs import replace
 from starlette.responses import Response
 
 from postroom.clock import DAY_US
-from postroom.console.drafts import forget_sign_in, missing_before_check, next_step
+from postroom.console.drafts import forget_sign_in, has_changes, missing_before_check, next_step
 from postroom.console.times import days_until
 from postroom.console.visit import Visit
 from postroom.message import MailboxState
@@ -50,19 +51,26 @@ async def begin(visit: Visit) -> Response:
 
 
 async def edit(visit: Visit) -> Response:
-    await _draft_from_live(visit)
+    """Changes that are not live yet are gone on with; only a person's Discard throws them away."""
+    await _draft_to_edit(visit)
     return visit.go("/admin/mail-server/server")
 
 
 async def sign_in_again(visit: Visit) -> Response:
     """The old sign-in is left out of the draft: it may have ended, and must not be shown as a connection."""
-    draft = await _draft_from_live(visit)
+    draft = await _draft_to_edit(visit)
     await visit.rooms.store.mail_servers.keep_draft(forget_sign_in(draft))
     return visit.go("/admin/mail-server/sign-in")
 
 
 async def run_checks(visit: Visit) -> Response:
-    """Try what is live: on a copy of it, so that nothing changes unless it is saved."""
+    """Try what is live: on a copy of it, so that nothing changes unless it is saved.
+
+    The copy would take the place of changes that are not live yet, and their checks would tell nothing of what is
+    live: so a person decides first.
+    """
+    if await _changed_draft(visit) is not None:
+        return visit.go("/admin/mail-server", said="changes-first")
     draft = await _draft_from_live(visit)
     if not missing_before_check(draft):
         await visit.desk.verifications.start(draft)
@@ -87,8 +95,32 @@ async def disconnect(visit: Visit) -> Response:
     if visit.form.text("confirmation").casefold() != DISCONNECT_WORD:
         return visit.go("/admin/mail-server", trouble="disconnect")
     mail_server = await visit.rooms.store.mail_servers.default()
+    await _forget_secrets_in_draft(visit)
     await visit.rooms.store.mailboxes.disconnect(mail_server.mailbox_id, visit.who)
     return visit.go("/admin/mail-server", said="disconnected")
+
+
+async def _forget_secrets_in_draft(visit: Visit) -> None:
+    """A draft may be a copy of what is live, with its sign-in: that is erased, too."""
+    await visit.desk.verifications.close()
+    mail_servers = visit.rooms.store.mail_servers
+    draft = await mail_servers.load_draft()
+    if draft is not None:
+        await mail_servers.keep_draft(replace(forget_sign_in(draft), client_secret="", password=""))
+
+
+async def _draft_to_edit(visit: Visit) -> MailServerDraft:
+    return await _changed_draft(visit) or await _draft_from_live(visit)
+
+
+async def _changed_draft(visit: Visit) -> MailServerDraft | None:
+    """The draft when it holds a person's changes; a copy of what is live made way for by a newer one is no loss."""
+    await visit.desk.verifications.close()
+    mail_servers = visit.rooms.store.mail_servers
+    draft = await mail_servers.load_draft()
+    if draft is None or not has_changes(draft, await mail_servers.draft_from_live()):
+        return None
+    return draft
 
 
 async def _draft_from_live(visit: Visit) -> MailServerDraft:

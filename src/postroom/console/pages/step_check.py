@@ -7,7 +7,7 @@ from dataclasses import replace
 from starlette.responses import Response, StreamingResponse
 
 from postroom.console.drafts import missing_before_check
-from postroom.console.pages.step import load_draft, step_page
+from postroom.console.pages.step import load_draft, load_draft_to_change, step_page
 from postroom.console.verification import Verification
 from postroom.console.visit import Visit
 from postroom.remedies import fill, remedy
@@ -39,7 +39,7 @@ async def stream(visit: Visit) -> Response:
 
 async def save(visit: Visit) -> Response:
     """Make the draft live. Without passed checks only when the person says so, and that is recorded."""
-    draft = await load_draft(visit)
+    draft = await load_draft_to_change(visit)  # with the token that a run which is still going has renewed
     if missing_before_check(draft):
         return visit.go("/admin/mail-server/check")
     is_verified = draft.verified_at_us is not None

@@ -40,12 +40,12 @@ async def start(visit: Visit) -> Response:
 async def complete(visit: Visit) -> Response:
     """Back from Microsoft: take the sign-in into the draft, or say why not; then nothing of it is kept."""
     assert visit.session is not None
-    draft = await load_draft_to_change(visit)
     try:
         signed_in = await visit.rooms.sign_ins.complete(str(visit.session.session_id), visit.request.query_params)
     except SignInRefused as refused:
-        return await _page(visit, draft, refused)
-    taken = take_sign_in(draft, signed_in)
+        return await _page(visit, await load_draft(visit), refused)
+    # Read after the wait for Microsoft: what was entered meanwhile stays.
+    taken = take_sign_in(await load_draft_to_change(visit), signed_in)
     if taken is None:
         sentence = _("The settings were changed while you signed in, so the sign-in was not kept. Sign in again.")
         return await refuse(visit, 409, sentence)
