@@ -118,6 +118,7 @@ async def test_saving_ends_the_run_before_it_can_bring_the_draft_back(house: Hou
     await visitor.open("/admin/mail-server/check")
     csrf_token = visitor.form_values("/check")["csrf_token"]
     await visitor.submit("/check")
+    await anyio.wait_all_tasks_blocked()
     page = await visitor.post("/admin/mail-server/save", {"csrf_token": csrf_token, "anyway": "on"})
     assert page.url == f"{PUBLIC_URL}/admin/mail-server/test?said=saved-anyway"
     assert house.checks.has_ended, "its renewed token would be the draft's only, and not that of what is live"
