@@ -5,7 +5,6 @@ import asyncio
 import hashlib
 import random
 import re
-import shutil
 import smtplib
 import ssl
 import subprocess
@@ -25,6 +24,7 @@ from postroom.message import RecipientState
 from postroom.outcome import Sent
 from postroom.server import Server
 from postroom.store.records import MessageDetail
+from tests.journeys.judges import needs
 from tests.journeys.prepared import OPS, SCANNER, make_app, set_up_mail_server, simulator_of
 
 pytestmark = pytest.mark.anyio
@@ -36,10 +36,6 @@ _RECEIVED = re.compile(
     rb"Received: from [^\r\n]+ \(\[127\.0\.0\.1\]\)\r\n\tby postroom\.example \(Postroom at postroom\.example\) "
     rb"with (?:UTF8SMTP|ESMTP)SA \(TLSv1\.3\)\r\n\tid (\w{13}); [^\r\n]+\r\n"
 )
-
-
-def needs(program: str) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(shutil.which(program) is None, reason=f"needs {program} (apt-get install {program})")
 
 
 class Post:

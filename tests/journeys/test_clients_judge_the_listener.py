@@ -3,7 +3,6 @@
 import asyncio
 import os
 import re
-import shutil
 import smtplib
 import socket
 import ssl
@@ -27,6 +26,7 @@ from postroom.ids import parse_public_id
 from postroom.store import Store
 from postroom.store.records import App, MessageDetail
 from postroom.vault import Vault
+from tests.journeys.judges import needs
 
 pytestmark = pytest.mark.anyio
 
@@ -160,10 +160,6 @@ async def run(*command: str, stdin: bytes = b"") -> tuple[int, str]:
     output, _ = await program.communicate(stdin)
     assert program.returncode is not None
     return program.returncode, output.decode(errors="replace")
-
-
-def needs(program: str) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(shutil.which(program) is None, reason=f"{program} is not installed")
 
 
 @needs("swaks")

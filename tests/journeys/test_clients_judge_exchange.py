@@ -1,7 +1,6 @@
 """Mail clients that others wrote sign in to the simulated Exchange Online and send: they judge its dialogue."""
 
 import asyncio
-import shutil
 import smtplib
 import ssl
 from collections.abc import AsyncIterator
@@ -17,6 +16,7 @@ from postroom.simulator.clock import SimulatorClock
 from postroom.simulator.exchange import ExchangeServer
 from postroom.simulator.tenant import ReceivedMessage, User, contoso
 from postroom.simulator.tokens import Tokens
+from tests.journeys.judges import needs
 
 pytestmark = pytest.mark.anyio
 
@@ -199,10 +199,7 @@ async def run_swaks(service: Service, password: str, recipient: str, *more: str)
     return swaks.returncode or 0, output.decode()
 
 
-needs_swaks = pytest.mark.skipif(shutil.which("swaks") is None, reason="swaks is not installed; see scripts/judges")
-
-
-@needs_swaks
+@needs("swaks")
 async def test_swaks_sends_with_a_password(service: Service) -> None:
     code, output = await run_swaks(service, service.scanner.password, "anna@fabrikam.example", "--pipeline")
 
@@ -211,7 +208,7 @@ async def test_swaks_sends_with_a_password(service: Service) -> None:
     assert service.arrived.envelope_sender == SCANNER
 
 
-@needs_swaks
+@needs("swaks")
 @pytest.mark.parametrize(
     ("recipient", "words"),
     [
@@ -226,7 +223,7 @@ async def test_swaks_meets_the_faults_of_addresses(service: Service, recipient: 
     assert words in output
 
 
-@needs_swaks
+@needs("swaks")
 async def test_swaks_is_refused_by_security_defaults(service: Service) -> None:
     service.server.tenant.security_defaults = True
 
@@ -236,7 +233,7 @@ async def test_swaks_is_refused_by_security_defaults(service: Service) -> None:
     assert "535 5.7.139 Authentication unsuccessful, user is locked by your organization's security defaults" in output
 
 
-@needs_swaks
+@needs("swaks")
 async def test_swaks_is_refused_over_old_tls(service: Service) -> None:
     code, output = await run_swaks(
         service,
