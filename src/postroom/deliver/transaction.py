@@ -79,13 +79,26 @@ class Transaction:
             is_eight_bit=parcel.is_eight_bit,
             needs_smtputf8=self._needs_smtputf8,
         )
-        recipients = [connection.rcpt_line(address) for address in parcel.recipients]
+        recipients = self._recipient_lines()
+        if not recipients:
+            return False
         pipelined = connection.extensions.offers_pipelining
         self._was_offered = True
-        connection.say(*([mail, *recipients, "DATA"] if pipelined else [mail]))
+        connection.say(*([mail, *recipients.values(), "DATA"] if pipelined else [mail]))
         await self._hear_mail()
         await self._hear_recipients(recipients, pipelined)
         return await self._hear_data(pipelined)
+
+    def _recipient_lines(self) -> dict[int, str]:
+        """The command for each recipient by its place; an address that cannot be said fails alone."""
+        lines: dict[int, str] = {}
+        for place, address in enumerate(self._parcel.recipients):
+            try:
+                lines[place] = self._connection.rcpt_line(address)
+            except SmtpFailure as failure:
+                self._connection.remark(f"Not offered: {address!r}")
+                self._outcomes[place] = failure.outcome
+        return lines
 
     async def _hear_mail(self) -> None:
         reply = await self._hear("MAIL", self._connection.deadlines.mail)
@@ -98,8 +111,8 @@ class Transaction:
         if not self._connection.extensions.offers_pipelining:
             raise refusal
 
-    async def _hear_recipients(self, lines: list[str], pipelined: bool) -> None:
-        for place, line in enumerate(lines):
+    async def _hear_recipients(self, lines: dict[int, str], pipelined: bool) -> None:
+        for place, line in lines.items():
             if not pipelined:
                 self._connection.say(line)
             reply = await self._hear("RCPT", self._connection.deadlines.rcpt)

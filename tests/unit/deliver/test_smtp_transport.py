@@ -165,6 +165,30 @@ async def test_each_recipient_gets_its_own_truth() -> None:
     assert unknown.failure.server == "mail.example.test:587"
 
 
+@pytest.mark.parametrize("extensions", [(*EHLO, "250 AUTH PLAIN"), ("250-x", "250 AUTH PLAIN")])
+async def test_an_address_that_cannot_be_said_fails_alone(extensions: tuple[str, ...]) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.sign_in(*extensions)
+        for answer in ("250 OK", "250 OK", "250 OK", "354 Go on"):
+            await peer.hear()
+            await peer.say(answer)
+        await peer.hear_message()
+        await peer.say("250 2.0.0 OK")
+
+    names = ("a@example.net", '"john doe"@example.net', "c@example.net")  # RFC 5321 4.1.2 allows the second
+    async with ScriptedServer.listen(script) as server:
+        report = await a_transport(server).send(a_parcel(*names))
+    assert report.outcomes[0] == report.outcomes[2] == Sent("250 2.0.0 OK")
+    assert isinstance(report.outcomes[1], Refused)
+    assert failure_of(report.outcomes[1]).code == "address_unusable"
+    assert server.peers[0].heard[2:] == [
+        *server.peers[0].heard[2:3],
+        "RCPT TO:<a@example.net>",
+        "RCPT TO:<c@example.net>",
+        "DATA",
+    ]
+
+
 async def test_too_many_recipients_are_split_by_the_servers_answer() -> None:
     async def script(peer: Peer) -> None:
         await peer.sign_in()
