@@ -4,14 +4,21 @@ Whoever dials asks for a route first. In a rehearsal the routes of three names l
 simulator's throwaway authority, for these names only; everything else goes where it always goes.
 """
 
+import asyncio
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx2
+
+ANSWER_LIMIT_BYTES = 1024 * 1024
+"""Of one answer over HTTPS: the longest that we ask for, a list of keys, has some tens of KiB."""
+ANSWER_SECONDS = 30.0
+"""From the request to the last byte: whoever drips must end, since a mailbox waits for its token."""
 
 
 @dataclass(frozen=True)
@@ -108,10 +115,15 @@ class Rehearsal:
 
 
 class RoutedTransport(httpx2.AsyncBaseTransport):
-    """HTTPS over the network's routes, keeping Host and certificate name real."""
+    """HTTPS over the network's routes, keeping Host and certificate name real; each answer is read whole and bounded.
 
-    def __init__(self, network: Network) -> None:
+    Errors are httpx2's: ReadTimeout when it takes too long, ReadError when it is too large, DecodingError when it is
+    compressed, which was not asked for and could unfold without end.
+    """
+
+    def __init__(self, network: Network, answer_seconds: float = ANSWER_SECONDS) -> None:
         self._network = network
+        self._answer_seconds = answer_seconds
         self._by_context: dict[int, httpx2.AsyncHTTPTransport] = {}
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -120,7 +132,11 @@ class RoutedTransport(httpx2.AsyncBaseTransport):
         if route.address != url.host:
             request.extensions = {**request.extensions, "sni_hostname": route.server_name}
             request.url = url.copy_with(host=route.address, port=route.port)
-        return await self._transport_of(route.tls).handle_async_request(request)
+        try:
+            async with asyncio.timeout(self._answer_seconds):
+                return await _read_whole(await self._transport_of(route.tls).handle_async_request(request))
+        except TimeoutError:
+            raise httpx2.ReadTimeout(f"The answer took longer than {self._answer_seconds:g} seconds.") from None
 
     def _transport_of(self, tls: ssl.SSLContext) -> httpx2.AsyncHTTPTransport:
         transport = self._by_context.get(id(tls))
@@ -133,6 +149,29 @@ class RoutedTransport(httpx2.AsyncBaseTransport):
             await transport.aclose()
 
 
-def http_client(network: Network, timeout_seconds: float = 20) -> httpx2.AsyncClient:
-    """A client for what servers say to one another; redirects are not followed."""
-    return httpx2.AsyncClient(transport=RoutedTransport(network), timeout=timeout_seconds, trust_env=False)
+async def _read_whole(response: httpx2.Response) -> httpx2.Response:
+    try:
+        encoding = response.headers.get("Content-Encoding", "identity")
+        if encoding.strip().lower() != "identity":
+            raise httpx2.DecodingError("The answer is compressed, which was not asked for.")
+        content = b""
+        async for chunk in response.aiter_raw():
+            content += chunk
+            if len(content) > ANSWER_LIMIT_BYTES:
+                raise httpx2.ReadError(f"The answer is larger than {ANSWER_LIMIT_BYTES:,} bytes.")
+    finally:
+        await response.aclose()
+    return httpx2.Response(response.status_code, headers=response.headers, content=content)
+
+
+def http_client(
+    network: Network, timeout_seconds: float = 20, *, answer_seconds: float = ANSWER_SECONDS
+) -> httpx2.AsyncClient:
+    """A client for what servers say to one another; redirects are not followed, cookies are not kept."""
+    return httpx2.AsyncClient(
+        transport=RoutedTransport(network, answer_seconds),
+        timeout=timeout_seconds,
+        trust_env=False,
+        headers={"Accept-Encoding": "identity"},
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+    )

@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import ssl
 from pathlib import Path
 
@@ -81,3 +82,53 @@ async def test_a_certificate_for_another_name_is_refused(authority: trustme.CA) 
     async with server, http_client(rehearse(authority, server.sockets[0].getsockname()[1])) as client:
         with pytest.raises(httpx2.ConnectError, match="Hostname mismatch"):
             await client.get("https://login.microsoftonline.com/x")
+
+
+async def serve_answer(authority: trustme.CA, head: bytes, chunk: bytes = b"") -> tuple[asyncio.Server, list[bytes]]:
+    """Answers with `head`, then with `chunk` again and again until the client hangs up."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("login.microsoftonline.com").configure_cert(context)
+    heard: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.readuntil(b"\r\n\r\n"))
+        with contextlib.suppress(OSError):
+            writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n" + head + b"\r\n")
+            while chunk:
+                writer.write(chunk)
+                await writer.drain()
+            await (reader.read() if head.startswith(b"Content-Length: 9") else writer.drain())
+        writer.transport.abort() if chunk else writer.close()
+
+    return await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context), heard
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("head", "chunk", "error", "words"),
+    [
+        (b"", b"x" * 65_536, httpx2.ReadError, "larger than 1,048,576 bytes"),
+        (b"Content-Encoding: gzip\r\nContent-Length: 0\r\n", b"", httpx2.DecodingError, "compressed"),
+        (b"Content-Length: 9\r\n", b"", httpx2.ReadTimeout, "took longer than 0.2 seconds"),
+    ],
+)
+async def test_an_answer_is_bounded_in_size_and_time(
+    authority: trustme.CA, head: bytes, chunk: bytes, error: type[Exception], words: str
+) -> None:
+    server, _ = await serve_answer(authority, head, chunk)
+    seconds = 0.2 if b"9" in head else 60
+    network = rehearse(authority, server.sockets[0].getsockname()[1])
+    async with server, http_client(network, answer_seconds=seconds) as client:
+        with pytest.raises(error, match=words):
+            await client.get("https://login.microsoftonline.com/x")
+
+
+@pytest.mark.anyio
+async def test_no_cookie_is_carried_from_one_answer_to_the_next_request(authority: trustme.CA) -> None:
+    server, heard = await serve_answer(authority, b"Set-Cookie: fpc=1; path=/\r\nContent-Length: 0\r\n")
+    async with server, http_client(rehearse(authority, server.sockets[0].getsockname()[1])) as client:
+        for _ in range(2):
+            await client.get("https://login.microsoftonline.com/x")
+    assert len(heard) == 2
+    assert b"cookie" not in heard[1].lower()
+    assert b"accept-encoding: identity" in heard[1].lower()
