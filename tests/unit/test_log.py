@@ -35,3 +35,15 @@ def test_what_is_below_the_level_is_not_written() -> None:
     structlog.get_logger().warning("loud")
     assert "quiet" not in stream.getvalue()
     assert "loud" in stream.getvalue()
+
+
+@pytest.mark.parametrize("format_", ["text", "json"])
+def test_what_a_client_said_cannot_act_in_the_terminal(format_: str) -> None:
+    stream = io.StringIO()
+    configure_log(LogSettings(format=format_), stream)
+    structlog.get_logger().warning("sign-in refused", login="a\x1b[2J\x9b1A\u202eb\nc", name="grüße")
+    written = stream.getvalue().removesuffix("\n")
+    if format_ == "text":
+        assert r"a\x1b[2J\x9b1A\u202eb\nc" in written
+        assert "grüße" in written
+    assert written.isprintable()
