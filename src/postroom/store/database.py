@@ -4,6 +4,7 @@ Exactly one connection writes and checkpoints (SQLite before 3.51.3 can corrupt 
 checkpoint, https://sqlite.org/wal.html#walresetbug); all others are opened read-only.
 """
 
+import contextlib
 import errno
 import os
 import sqlite3
@@ -93,6 +94,7 @@ class Connection:
 def open_writer(path: Path, statements: Mapping[str, str], clock: Clock, *, busy_seconds: float) -> Connection:
     """The one connection that writes. Errors: DataFolderError."""
     check_sqlite_version(sqlite3.sqlite_version_info)
+    _make_private(path)
     try:
         raw = _connect(path, "rwc", busy_seconds)
         try:
@@ -103,6 +105,12 @@ def open_writer(path: Path, statements: Mapping[str, str], clock: Clock, *, busy
     except sqlite3.Error as trouble:
         raise DataFolderError(f"The database {path} cannot be used: {trouble}. {advice(trouble)}") from trouble
     return Connection(raw, statements, clock)
+
+
+def _make_private(path: Path) -> None:
+    """A new database is its owner's alone, whatever the folder allows; its log gets the same mode from SQLite."""
+    with contextlib.suppress(OSError):  # it is there already, or SQLite says better why it cannot be
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def open_reader(path: Path, statements: Mapping[str, str], clock: Clock) -> Connection:

@@ -1,5 +1,6 @@
 """Planted secrets are looked for in every file of the data folder, by another program, while the store is open."""
 
+import stat
 import subprocess
 from pathlib import Path
 
@@ -46,3 +47,15 @@ async def test_no_secret_stands_on_the_disk_in_clear(tmp_path: Path) -> None:
     await kept.close()
     for secret in secrets:
         assert hits(kept.folder, secret) == []
+
+
+async def test_every_file_is_its_owners_alone_in_a_folder_that_all_may_enter(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    folder.chmod(0o755)
+    kept = KeptStore(folder, "thread")
+    await kept.open_set_up()
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+    await kept.close()
+    assert {"postroom.sqlite3", "postroom.sqlite3-wal", "bodies", "lock"} <= modes.keys()
+    assert {name for name, mode in modes.items() if mode & 0o077} == set()
