@@ -88,4 +88,9 @@ def _make_key(path: Path) -> bytes:
         file.write(key.hex() + "\n")
         file.flush()
         os.fsync(file.fileno())
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)  # a key without its name is lost, and with it every secret that it sealed
+    finally:
+        os.close(folder)
     return key

@@ -59,3 +59,12 @@ def test_a_key_file_with_something_else_in_it_is_refused(tmp_path: Path) -> None
     path.write_text("abcd")
     with pytest.raises(VaultKeyError, match="needs exactly 32"):
         Vault(load_or_make_key(path))
+
+
+def test_the_name_of_a_new_key_is_on_the_disk_before_it_seals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(
+        "postroom.vault.os.fsync", lambda number: synced.append(Path(f"/proc/self/fd/{number}").readlink())
+    )
+    load_or_make_key(tmp_path / "vault.key")
+    assert synced == [tmp_path / "vault.key", tmp_path]
