@@ -17,6 +17,8 @@ HIGH_WATER_BYTES = 128 * 1024
 _REPLIES_HELD_BYTES = 16 * 1024
 _TLS_GOODBYE_SECONDS = 2  # for the client's close_notify: SMTP's own goodbye has been said before
 _SKIPPED_LIMIT_BYTES = 1024 * 1024
+LINES_IN_A_TURN = 64
+"""Then the other connections have theirs: tens of thousands of short commands fit into what is read at once."""
 
 
 class ConversationEnded(Exception):
@@ -39,6 +41,7 @@ class SmtpSession(asyncio.Protocol):
         self._buffer = bytearray()
         self._replies: list[bytes] = []
         self._replies_bytes = 0
+        self._lines_in_turn = 0
         self._waiter: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -100,6 +103,7 @@ class SmtpSession(asyncio.Protocol):
         """
         self._waits_for_command = True
         try:
+            await self._give_way()
             while True:
                 if self._is_stopping:
                     raise _shutting_down()
@@ -223,10 +227,25 @@ class SmtpSession(asyncio.Protocol):
             await self._wait_for_bytes()
         del self._buffer[: end + 1]
 
+    async def _give_way(self) -> None:
+        """To other connections now and then, and to a client that has to read its replies before it gets more."""
+        self._lines_in_turn += 1
+        if self._lines_in_turn >= LINES_IN_A_TURN:
+            self._lines_in_turn = 0
+            await asyncio.sleep(0)
+        if self._drained is None:
+            return
+        self._begin_deadline()
+        try:
+            await self._drained
+        finally:
+            self._deadline = None
+        if self._end is not None and self._transport is not None:
+            raise self._end
+
     async def _wait_for_bytes(self) -> None:
         self.flush()
-        self._deadline = self._loop.time() + self._limits.idle_timeout_seconds
-        self._watch_deadline()
+        self._begin_deadline()
         known_bytes = len(self._buffer)
         try:
             if self._drained is not None:
@@ -258,8 +277,9 @@ class SmtpSession(asyncio.Protocol):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(self._end)
 
-    def _watch_deadline(self) -> None:
+    def _begin_deadline(self) -> None:
         """One timer for all waits: it looks again when it fires too early."""
+        self._deadline = self._loop.time() + self._limits.idle_timeout_seconds
         if self._timer is None:
             self._timer = self._loop.call_later(self._limits.idle_timeout_seconds, self._look_at_deadline)
 

@@ -189,6 +189,36 @@ def test_a_client_that_never_reads_is_cut_off() -> None:
     on_virtual_time(scenario)
 
 
+def test_a_flood_of_short_commands_leaves_others_their_turn() -> None:
+    async def scenario(world: World) -> None:
+        tap, other = await world.connect(), await world.connect("192.0.2.8")
+        tap.hear(b"NOOP\r\n" * 20_000)
+        answered = await world.talk(other, b"NOOP\r\n")
+        assert answered == "250 2.0.0 OK\r\n"
+        assert tap.said.count(b"250 2.0.0 OK") < 10_000
+
+    on_virtual_time(scenario)
+
+
+def test_commands_that_have_come_already_wait_for_a_client_that_reads_nothing() -> None:
+    async def scenario(world: World) -> None:
+        tap = await world.connect()
+        tap.protocol.pause_writing()
+        known_bytes = len(tap.said)
+        tap.hear(b"HELP\r\n" * 5_000)
+        await settle()
+        assert len(tap.said) == known_bytes, "its replies would fill our memory"
+        tap.protocol.resume_writing()
+        while tap.said.count(b"214 ") < 5_000:
+            await settle()
+        tap.protocol.pause_writing()
+        tap.hear(b"HELP\r\n" * 5_000)
+        await asyncio.sleep(301)
+        assert tap.is_closing()
+
+    on_virtual_time(scenario)
+
+
 def test_replies_to_commands_in_one_packet_leave_in_one() -> None:
     async def scenario(world: World) -> None:
         tap = await world.connect()
