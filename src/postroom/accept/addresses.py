@@ -10,6 +10,7 @@ from collections.abc import Iterator
 VALUE_LIMIT_BYTES = 16_384
 
 _MARK = re.compile(r'\s+|"(?:\\.|[^"\\])*"|[()<>,:;]|\\.|[^\s"()<>,:;\\]+', re.DOTALL)
+_ROUTE = re.compile(r"@[^@,\s]+(?:\s*,\s*@[^@,\s]+)*")
 _IN_COMMENT = re.compile(r"[()]|\\.|[^()\\]+", re.DOTALL)  # a quotation mark means nothing there
 
 
@@ -40,6 +41,8 @@ def _marks(text: str) -> Iterator[str]:
         depth += (mark == "(") - (mark == ")")
         if depth < 0:
             raise AddressFieldError("a bracket is closed that was not opened")
+        if depth == 0 and mark[0] == "\\":
+            raise AddressFieldError("a backslash stands outside of quotation marks")
         if depth == 0 and mark != ")":
             yield " " if mark.isspace() else mark
     if depth:
@@ -55,6 +58,8 @@ def _entries(marks: Iterator[str]) -> Iterator[tuple[list[str], str | None]]:
             if bracketed is not None:
                 raise AddressFieldError("two addresses in angle brackets stand without a comma between them")
             bracketed = _read_bracketed(marks)
+            if not bracketed and any("@" in word for word in words):
+                raise AddressFieldError("an address stands before empty angle brackets")
         elif mark in ",;":
             yield words, bracketed
             words, bracketed = [], None
@@ -75,6 +80,8 @@ def _read_bracketed(marks: Iterator[str]) -> str:
         if mark == "<":
             raise AddressFieldError("angle brackets stand inside angle brackets")
         if mark == ":":
+            if not _ROUTE.fullmatch("".join(inside).strip()):
+                raise AddressFieldError("a colon stands in an address")
             inside = []  # a source route (RFC 5322 4.4) is ignored
         else:
             inside.append(mark)
