@@ -41,8 +41,8 @@ PRUNE_EVERY_SECONDS = 600
 PORTALS = {
     "entra.microsoft.com": "/apps",
     "admin.microsoft.com": "/users",
-    "admin.exchange.microsoft.com": "/switches",
-    "security.microsoft.com": "/switches",
+    "admin.exchange.microsoft.com": "/exchange/mailboxes",
+    "security.microsoft.com": "/exchange/limits",
 }
 """In a rehearsal a link to Microsoft's portals opens the simulator's page of the same purpose."""
 
@@ -186,7 +186,7 @@ class Server:
             submission_address=SubmissionAddress(self.submission_host, self.submission_port, self._host_name),
             shutdown=self._shutdown,
         )
-        listener = ConsoleListener(make_app(rooms), bound)
+        listener = ConsoleListener(make_app(rooms), bound, is_behind_proxy=rooms.is_secure)
         self._stack.push_async_callback(listener.stop)
         if not await self.store.people.has_any():
             self.setup_url = f"{self.console_url}/setup?token={await self.store.people.make_setup_link_token()}"

@@ -20,14 +20,19 @@ class _QuietServer(uvicorn.Server):
 
 
 class ConsoleListener:
-    """The console's HTTP server, on a socket that is bound already."""
+    """The console's HTTP server, on a socket that is bound already.
 
-    def __init__(self, app: Starlette, bound: socket.socket) -> None:
+    Only behind a proxy does a header say who asks: without one, everybody on this machine could write another
+    address there at each guess of a passphrase.
+    """
+
+    def __init__(self, app: Starlette, bound: socket.socket, *, is_behind_proxy: bool = False) -> None:
         config = uvicorn.Config(
             app,
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=is_behind_proxy,
             lifespan="on",
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
@@ -47,6 +52,7 @@ def bind_console(host: str, port: int) -> socket.socket:
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
+        bound.listen()  # who comes before the server serves waits, and is not refused
         bound.setblocking(False)
     except OSError:
         bound.close()

@@ -70,8 +70,10 @@ class Brake:
         failures = self._by_key.get((address, email.casefold()))
         if failures is None or failures.count < self.free_failures:
             return 0
-        pause = min(self.longest_wait_seconds, 1 << (failures.count - self.free_failures))
-        remaining_us = failures.last_us + pause * MICROSECONDS - self.clock.now_us()
+        pause = min(self.longest_wait_seconds, 1 << min(failures.count - self.free_failures, 20))
+        now_us = self.clock.now_us()
+        failures.last_us = min(failures.last_us, now_us)  # a clock that was set back locks nobody out
+        remaining_us = failures.last_us + pause * MICROSECONDS - now_us
         return max(0, -(-remaining_us // MICROSECONDS))
 
     def note_failure(self, address: str, email: str) -> None:

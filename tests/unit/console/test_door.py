@@ -6,6 +6,8 @@ import anyio
 import httpx2
 import pytest
 
+from postroom.clock import ManualClock
+from postroom.console.session import Brake
 from postroom.console.visit import safe_path
 from tests.unit.console.visitor import EMAIL, PASSPHRASE, PUBLIC_URL, House, Visitor, open_house
 
@@ -95,6 +97,17 @@ async def test_guessing_is_slowed_for_the_address_and_the_e_mail(house: House) -
     house.clock.advance(1)
     page = await visitor.submit("/sign-in", email=EMAIL, passphrase=PASSPHRASE)
     assert page.url == f"{PUBLIC_URL}/"
+
+
+def test_a_clock_that_was_set_back_locks_nobody_out() -> None:
+    clock = ManualClock()
+    brake = Brake(clock)
+    for _failure in range(4):
+        brake.note_failure("192.0.2.1", EMAIL)
+    clock.advance(-86_400)
+    assert brake.wait_seconds("192.0.2.1", EMAIL) == 2
+    clock.advance(2)
+    assert brake.wait_seconds("192.0.2.1", EMAIL) == 0
 
 
 async def test_a_form_without_its_token_does_nothing(house: House) -> None:
