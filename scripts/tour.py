@@ -133,9 +133,10 @@ class Tour:
         entra.open(f"{self.simulator}/apps/new")
         entra.submit("/apps", name="Postroom", redirect_uri=redirect_url)
         app = entra.url
+        entra.open(f"{app}/credentials")
         entra.submit("/secrets", description="Postroom", days="730")
         self.client_secret = unescape(search(r'id="secret-value">([^<]+)<', entra.source, "the secret's value"))
-        entra.open(app)
+        entra.open(f"{app}/permissions")
         granted = {"SMTP.Send": "on", "offline_access": "on", "User.Read": "on"}
         entra.submit("/permissions", **granted)
         entra.submit("/consent", grant="1")

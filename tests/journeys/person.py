@@ -19,6 +19,12 @@ from tests.journeys.watched import PATIENCE_MS
 
 EMAIL, PASSPHRASE = "guide@contoso.com", "correct horse battery staple"
 PERMISSIONS = ("SMTP.Send", "offline_access")  # the registration has User.Read from its start, as in Entra
+# Where each page is: the portal at the top, and the entry of its menu.
+MICROSOFT = {
+    "Users": ("Microsoft 365 admin center", "Active users"),
+    "App registrations": ("Microsoft Entra admin center", "App registrations"),
+    "Inbox": ("Simulator", "Inbox"),
+}
 CHECKS = ("DNS", "Connect", "Greeting", "STARTTLS", "Token", "Sign in", "Envelope", "Recipient")
 
 expect.set_options(timeout=PATIENCE_MS)
@@ -118,20 +124,22 @@ class Person:
             await field.fill(redirect_url)
         await tab.get_by_role("button", name="Register").click()
         await expect(tab.get_by_role("heading", name="Postroom")).to_be_visible()
+        tenant_id = await _described(tab, "Directory (tenant) ID").inner_text()
+        client_id = await _described(tab, "Application (client) ID").inner_text()
         client_secret = await self.make_client_secret()
+        await tab.get_by_role("link", name="API permissions").click()
         for permission in PERMISSIONS:
-            await tab.get_by_role("checkbox", name=permission).check()
+            await tab.get_by_role("checkbox", name=f"{permission} –").check()
         await tab.get_by_role("button", name="Add permissions").click()
         await tab.get_by_role("button", name="Grant admin consent for Contoso").click()
         await expect(tab.get_by_text("Granted for Contoso")).to_have_count(len(PERMISSIONS) + 1)
-        tenant_id = await _described(tab, "Directory (tenant) ID").inner_text()
-        client_id = await _described(tab, "Application (client) ID").inner_text()
         await self.come_back()
         return Registration(tenant_id, client_id, client_secret)
 
     async def make_client_secret(self) -> str:
-        """On the registration's page, which shows the value once."""
+        """On a page of the registration; the one of its secrets shows the value once."""
         tab = self.microsoft
+        await tab.get_by_role("link", name="Certificates & secrets").click()
         await tab.get_by_label("Expires").select_option(label="730 days (24 months)")
         await tab.get_by_role("button", name="New client secret").click()
         return await _described(tab.get_by_role("status"), "Value").inner_text()
@@ -219,15 +227,25 @@ class Person:
         """Go over to the other tab; `come_back` leads to the console again."""
         await self.microsoft.bring_to_front()
         await self.microsoft.goto(simulator_of(self.server).http_url)
-        await self.microsoft.get_by_role("navigation").get_by_role("link", name=page).click()
-        await expect(self.microsoft).to_have_title(re.compile(f"^{page}"))
+        portal, entry = MICROSOFT[page]
+        portals = self.microsoft.get_by_role("navigation", name="Portals")
+        await portals.get_by_role("link", name=portal, exact=True).click()
+        menu = self.microsoft.get_by_role("navigation", name=portal, exact=True)
+        await menu.get_by_role("link", name=entry, exact=True).click()
+        await expect(self.microsoft).to_have_title(re.compile(f"^{entry}"))
 
     async def open_mailbox(self, address: str) -> None:
-        """Its page in the admin center."""
+        """The tab Mail of its page in the admin center."""
+        await self.open_user(address)
+        await self.microsoft.get_by_role("link", name="Mail", exact=True).click()
+        await expect(self.microsoft.get_by_role("heading", name="Mailbox permissions")).to_be_visible()
+
+    async def open_user(self, address: str) -> None:
+        """The tab Account of its page in the admin center."""
         await self.open_microsoft("Users")
         row = self.microsoft.get_by_role("row").filter(has_text=address)
         await row.get_by_role("link").click()
-        await expect(self.microsoft.get_by_role("heading", name="Mailbox delegation")).to_be_visible()
+        await expect(self.microsoft.get_by_role("button", name="Sign out of all sessions")).to_be_visible()
 
     async def come_back(self) -> None:
         await self.page.bring_to_front()

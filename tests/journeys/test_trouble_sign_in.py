@@ -25,8 +25,8 @@ async def test_the_sign_in_is_revoked(person: Person, credentials: tuple[str, st
     await person.hand_in(*credentials, "Scan 0")
     await person.open_message("Scan 0")
     await person.sees("Sent: accepted by Microsoft 365")
-    await person.open_mailbox(SCANNER)
-    await person.microsoft.get_by_role("button", name="Revoke sessions").click()
+    await person.open_user(SCANNER)
+    await person.microsoft.get_by_role("button", name="Sign out of all sessions").click()
     await person.come_back()
     # Microsoft does not look at a connection again that has signed in; the next one is refused.
     await close_connections(person)
@@ -56,6 +56,7 @@ async def test_the_sign_in_is_revoked(person: Person, credentials: tuple[str, st
 async def test_the_client_secret_expires(person: Person, credentials: tuple[str, str]) -> None:
     await person.open_microsoft("App registrations")
     await person.microsoft.get_by_role("link", name="Postroom").click()
+    await person.microsoft.get_by_role("link", name="Certificates & secrets").click()
     await person.microsoft.get_by_role("button", name="Let expire now").click()
     await person.come_back()
 
@@ -82,13 +83,13 @@ async def test_the_client_secret_expires(person: Person, credentials: tuple[str,
 
 
 async def test_smtp_auth_is_off_for_the_mailbox(person: Person, credentials: tuple[str, str]) -> None:
-    await switch_smtp_auth(person, "Off for this mailbox")
+    await switch_smtp_auth(person, is_on=False)
     await person.hand_in(*credentials, "Scan 3")
     await person.open_message("Scan 3")
     await person.sees(f"Queued: waiting until SMTP AUTH is turned on for {SCANNER}")
     await person.sees("5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox")
 
-    await switch_smtp_auth(person, "On for this mailbox")
+    await switch_smtp_auth(person, is_on=True)
     await person.link("Mail Server").click()
     await expect(person.pill).to_contain_text("Not sending")
     await person.button("It is solved: try again now").click()
@@ -104,9 +105,13 @@ async def close_connections(person: Person) -> None:
     await exchange.start(port=port)
 
 
-async def switch_smtp_auth(person: Person, choice: str) -> None:
+async def switch_smtp_auth(person: Person, *, is_on: bool) -> None:
+    """Users > Active users > the mailbox > Mail > Email apps > Manage email apps > Authenticated SMTP."""
     await person.open_mailbox(SCANNER)
-    await person.microsoft.get_by_label("Authenticated SMTP").select_option(label=choice)
-    await person.microsoft.get_by_role("button", name="Save settings").click()
-    await expect(person.microsoft.get_by_label("Authenticated SMTP").locator("option:checked")).to_have_text(choice)
+    tab = person.microsoft
+    await tab.get_by_role("link", name="Manage email apps").click()
+    await tab.get_by_label("Authenticated SMTP").set_checked(is_on)
+    await tab.get_by_role("button", name="Save changes").click()
+    await expect(tab.get_by_label("Authenticated SMTP")).to_be_checked(checked=is_on)
+    await expect(tab.get_by_text("on" if is_on else "off", exact=True).first).to_be_visible()
     await person.come_back()

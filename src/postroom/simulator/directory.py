@@ -223,6 +223,8 @@ class Directory:
         """A Conditional Access policy for all users (or, `for_apps`, all workload identities)."""
         if control not in get_args(PolicyControl):
             raise OperationError(f"Conditional Access has no control named “{control}”.")
+        if self.tenant.security_defaults:
+            raise OperationError("Security defaults must be turned off before a Conditional Access policy is made.")
         if not name.strip() or self._policy_named(name):
             raise OperationError("Give the policy a name that no other policy has.")
         if control == "sign-in frequency" and frequency_hours <= 0:

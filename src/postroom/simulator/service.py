@@ -19,6 +19,7 @@ from postroom.simulator.clock import SimulatorClock
 from postroom.simulator.clouds import GRAPH_HOSTS, LOGIN_HOSTS, SMTP_HOSTS
 from postroom.simulator.exchange import ExchangeServer
 from postroom.simulator.graph_requests import UPLOAD_HOSTS
+from postroom.simulator.scenarios import Scenarios
 from postroom.simulator.tenant import Tenant, contoso
 from postroom.simulator.tokens import Tokens
 from postroom.simulator.web_server import WebServer
@@ -32,11 +33,12 @@ LOOPBACK = "127.0.0.1"
 
 
 class Simulator:
-    """A running simulator. `exchange.slow_seconds` and the tenant's switches may be turned at any time."""
+    """A running simulator. `exchange.slow_seconds`, the tenant's switches and `scenarios` may be turned at any time."""
 
     def __init__(self, tenant: Tenant) -> None:
         self.tenant = tenant
         self.clock = tenant.clock
+        self.scenarios = Scenarios(tenant)
         self.authority = Authority.create()
         self.tokens = Tokens(tenant)
         self.exchange = ExchangeServer(
@@ -121,7 +123,7 @@ def _browser_app(simulator: Simulator) -> ASGIApp:
     return Starlette(
         middleware=[local_names_only],
         routes=[
-            *admin_center.routes(simulator.tenant),
+            *admin_center.routes(simulator.tenant, simulator.scenarios),
             *inbox.routes(simulator.tenant),
             *entra.browser_routes(simulator.tenant, simulator.tokens),
         ],

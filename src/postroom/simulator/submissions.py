@@ -137,11 +137,21 @@ class Submissions:
         """As if the mailbox had written to `recipients` people just now; for rehearsals of a day's limit."""
         self._use(object_id).day.add(self._now(), recipients)
 
+    def give_back(self, object_id: str, recipients: int) -> None:
+        """Undo `use_up`."""
+        self._use(object_id).day.add(self._now(), -recipients)
+
     def fill_sent_items(self, object_id: str, size_bytes: int) -> None:
         """As if Sent Items held that much more, in one message that nobody can open."""
         use = self._use(object_id)
         use.sent_items.append((self._now(), 0, size_bytes))
         use.sent_bytes += size_bytes
+
+    def remove_filling(self, object_id: str) -> None:
+        """Undo `fill_sent_items`; what was really sent stays."""
+        use = self._use(object_id)
+        use.sent_bytes -= sum(size for _, number, size in use.sent_items if not number)
+        use.sent_items = deque(item for item in use.sent_items if item[1])
 
     def empty_sent_items(self, object_id: str) -> None:
         use = self._use(object_id)

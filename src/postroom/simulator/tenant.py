@@ -192,7 +192,11 @@ class Tenant:
         user.sign_in.password_is_expired = False
 
     def set_licensed(self, object_id: str, *, licensed: bool) -> None:
-        self.user(object_id).licensed = licensed
+        """Assign or take away Exchange Online (Plan 1); the first licence makes the mailbox."""
+        user = self.user(object_id)
+        user.licensed = licensed
+        if licensed and not user.is_mailbox:
+            user.is_mailbox, user.mail = True, user.user_principal_name
 
     def revoke_sessions(self, object_id: str) -> None:
         """End every sign-in of the user: refresh tokens and access tokens issued until now."""
@@ -347,10 +351,21 @@ class Tenant:
 def contoso(clock: SimulatorClock) -> Tenant:
     """The demo organisation: a scanner's mailbox, a no-reply mailbox and an administrator."""
     tenant = Tenant(clock)
+    add_demo_people(tenant)
+    return tenant
+
+
+def empty_tenant(clock: SimulatorClock) -> Tenant:
+    """An organisation as it begins: nobody in it, and SMTP AUTH off as for all made after January 2020 (1.6)."""
+    tenant = Tenant(clock)
+    tenant.exchange.set_tenant_smtp_auth(enabled=False)
+    return tenant
+
+
+def add_demo_people(tenant: Tenant) -> None:
     tenant.add_user("scanner@contoso.com", "Scanner", "Scan-to-mail-1")
     tenant.add_user("noreply@contoso.com", "No Reply", "No-reply-2")
     tenant.add_user("anna@contoso.com", "Anna Admin", "Anna-admin-3", is_administrator=True)
-    return tenant
 
 
 def checked_redirect_uri(redirect_uri: str) -> str:

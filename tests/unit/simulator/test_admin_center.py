@@ -8,14 +8,16 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from postroom.simulator import admin_center
+from postroom.simulator import admin_center, inbox
 from postroom.simulator.faults import FAULTS
+from postroom.simulator.navigation import PORTALS
 from postroom.simulator.tenant import DAY_SECONDS, AppRegistration, Tenant, User
 
 
 @pytest.fixture
 def browser(tenant: Tenant) -> Iterator[TestClient]:
-    with TestClient(Starlette(routes=admin_center.routes(tenant)), "http://localhost") as client:
+    routes = [*admin_center.routes(tenant), *inbox.routes(tenant)]
+    with TestClient(Starlette(routes=routes), "http://localhost") as client:
         yield client
 
 
@@ -37,7 +39,7 @@ def expect_refused(browser: TestClient, path: str, sentence: str, **form: str) -
     assert sentence in html.unescape(answer.text)
 
 
-@pytest.mark.parametrize("path", ["/", "/users", "/apps", "/apps/new", "/switches", "/faults"])
+@pytest.mark.parametrize("path", [entry.href for portal in PORTALS for entry in portal.entries] + ["/apps/new"])
 def test_every_page_says_what_it_is_and_runs_no_scripts(browser: TestClient, path: str) -> None:
     answer = browser.get(path)
     assert answer.status_code == 200
@@ -51,6 +53,16 @@ def test_the_style_sheet_is_served(browser: TestClient) -> None:
     answer = browser.get("/static/simulator.css")
     assert answer.status_code == 200
     assert "prefers-color-scheme: dark" in answer.text
+
+
+def test_each_page_stands_in_the_menu_of_its_portal(browser: TestClient, scanner: User) -> None:
+    for portal in PORTALS:
+        for entry in portal.entries:
+            text = open_page(browser, entry.href)
+            assert f'<a href="{portal.entries[0].href}" aria-current="true">{portal.title}</a>' in text
+            assert f'<a href="{entry.href}" aria-current="page">{entry.label}</a>' in text
+    below = open_page(browser, f"/users/{scanner.object_id}/mail")
+    assert '<a href="/users" aria-current="true">Active users</a>' in below
 
 
 def test_home_shows_the_tenant_id(browser: TestClient, tenant: Tenant) -> None:
@@ -86,6 +98,7 @@ def test_a_secrets_value_is_shown_once(browser: TestClient, app: AppRegistration
     path = f"/apps/{app.client_id}"
     text = submit(browser, f"{path}/secrets", description="for the scanner", days="730")
     secret = app.secrets[-1]
+    path = f"{path}/credentials"
     assert f'<code id="secret-value">{secret.value}</code>' in text
     assert secret.ends_at - tenant.clock.now() > 729 * DAY_SECONDS
     again = open_page(browser, path)
@@ -113,7 +126,7 @@ def test_permissions_and_admin_consent(browser: TestClient, tenant: Tenant) -> N
     path = f"/apps/{app.client_id}"
     submit(browser, f"{path}/permissions", **{"SMTP.Send": "on", "offline_access": "on", "Made.Up": "on"})
     assert app.delegated_permissions == {"User.Read", "SMTP.Send", "offline_access"}
-    assert "Not granted" in open_page(browser, path)
+    assert "Not granted" in open_page(browser, f"{path}/permissions")
     text = submit(browser, f"{path}/consent", grant="1")
     assert "Granted for Contoso" in text
     assert "Not granted" not in text
@@ -134,7 +147,8 @@ def test_redirect_uris_are_added_and_removed(browser: TestClient, app: AppRegist
 
 def test_consent_of_users_is_shown(browser: TestClient, tenant: Tenant, app: AppRegistration, scanner: User) -> None:
     tenant.record_consent(app.client_id, scanner.object_id, ["SMTP.Send", "User.Read"])
-    assert "scanner@contoso.com: SMTP.Send, User.Read" in open_page(browser, f"/apps/{app.client_id}")
+    text = open_page(browser, f"/apps/{app.client_id}/permissions")
+    assert "scanner@contoso.com: SMTP.Send, User.Read" in text
 
 
 def test_a_user_is_added(browser: TestClient, tenant: Tenant) -> None:
@@ -144,43 +158,104 @@ def test_a_user_is_added(browser: TestClient, tenant: Tenant) -> None:
         user_principal_name="mfp@contoso.com",
         display_name="<b>MFP</b>",
         password="",
-        mail="",
         proxy_addresses="a@contoso.com, b@contoso.com",
-        kind="shared",
+        licence="exchange",
     )
     user = tenant.user_by_address("b@contoso.com")
     assert user is not None
-    assert (user.is_shared, user.licensed, user.mail) == (True, False, "mfp@contoso.com")
+    assert (user.is_shared, user.licensed, user.mail) == (False, True, "mfp@contoso.com")
     assert user.password
-    assert "Shared mailbox" in text
+    assert "Exchange Online (Plan 1)" in text
     assert "<b>MFP</b>" not in browser.get("/users").text
     expect_refused(browser, "/users", "already has the address", user_principal_name="mfp@contoso.com")
 
 
-def test_rights_are_granted_and_withdrawn(browser: TestClient, tenant: Tenant, scanner: User) -> None:
+def test_the_first_licence_makes_the_mailbox(browser: TestClient, tenant: Tenant) -> None:
+    submit(browser, "/users", user_principal_name="mfp", licence="none")
+    user = tenant.user_by_upn("mfp@contoso.com")
+    assert user is not None
+    assert (user.is_mailbox, user.licensed, user.mail) == (False, False, "")
+    assert "This user has no mailbox" in open_page(browser, f"/users/{user.object_id}/mail")
+    expect_refused(browser, f"/users/{user.object_id}/email-apps", "assign a licence first", smtp_auth="on")
+    submit(browser, f"/users/{user.object_id}/licenses", licensed="on")
+    assert (user.is_mailbox, user.licensed, user.mail) == (True, True, "mfp@contoso.com")
+
+
+def test_a_shared_mailbox_and_its_members(browser: TestClient, tenant: Tenant, scanner: User) -> None:
+    text = submit(browser, "/shared-mailboxes", display_name="Support", address="support")
+    shared = tenant.user_by_upn("support@contoso.com")
+    assert shared is not None
+    assert (shared.is_shared, shared.licensed) == (True, False)
+    assert "support@contoso.com" in text
+    path = f"/shared-mailboxes/{shared.object_id}/members"
+    submit(browser, path, member=scanner.object_id)
+    assert (shared.full_access, shared.send_as) == ({scanner.object_id}, {scanner.object_id})
+    submit(browser, path, member=scanner.object_id, remove="1")
+    assert (shared.full_access, shared.send_as) == (set(), set())
+
+
+@pytest.mark.parametrize("place", ["/users/{}/rights", "/exchange/mailboxes/{}/rights"])
+def test_rights_are_granted_and_withdrawn(browser: TestClient, tenant: Tenant, scanner: User, place: str) -> None:
     noreply = tenant.user_by_upn("noreply@contoso.com")
     assert noreply is not None
-    path = f"/users/{noreply.object_id}"
+    path = place.format(noreply.object_id)
     for right in ("send_as", "send_on_behalf", "full_access"):
-        submit(browser, f"{path}/rights", right=right, trustee="scanner@contoso.com")
+        submit(browser, path, right=right, trustee="scanner@contoso.com")
         assert tenant.trustees(right, noreply.object_id) == {scanner.object_id}
-    text = submit(browser, f"{path}/rights", right="send_as", trustee="scanner@contoso.com", withdraw="1")
+    text = submit(browser, path, right="send_as", trustee="scanner@contoso.com", withdraw="1")
     assert noreply.send_as == set()
-    assert "Withdraw Send on behalf from scanner@contoso.com" in text
-    expect_refused(browser, f"{path}/rights", "no right named", right="everything", trustee="scanner@contoso.com")
+    assert "Remove Send on behalf permissions from scanner@contoso.com" in text
+    expect_refused(browser, path, "no such choice of right", right="everything", trustee="scanner@contoso.com")
 
 
-def test_settings_of_a_mailbox(browser: TestClient, scanner: User) -> None:
+def test_an_application_is_among_those_with_rights(browser: TestClient, tenant: Tenant, scanner: User) -> None:
+    app = tenant.register_app("Postroom")
+    principals = "/exchange/service-principals"
+    object_id = app.enterprise.object_id
+    submit(browser, principals, app_id=app.client_id, object_id=object_id, display_name="Postroom in Exchange")
+    path = f"/exchange/mailboxes/{scanner.object_id}"
+    text = submit(browser, f"{path}/rights", right="full_access", trustee=object_id)
+    assert scanner.full_access == {object_id}
+    assert "Remove Read and manage permissions from Postroom in Exchange" in text
+    submit(browser, f"{principals}/remove", object_id=object_id)
+    assert scanner.full_access == set()
+
+
+def test_settings_of_a_mailbox(browser: TestClient, tenant: Tenant, scanner: User) -> None:
     path = f"/users/{scanner.object_id}"
-    text = submit(browser, f"{path}/settings", smtp_auth="off")
-    assert (scanner.smtp_auth, scanner.licensed) == (False, False)
-    assert "<dt>SMTP AUTH in effect</dt><dd>off</dd>" in text
-    submit(browser, f"{path}/settings", smtp_auth="inherit", licensed="on")
-    assert (scanner.smtp_auth, scanner.licensed) == (None, True)
-    expect_refused(browser, f"{path}/settings", "no such setting of SMTP AUTH", smtp_auth="perhaps")
+    text = submit(browser, f"{path}/email-apps")
+    assert [scanner.smtp_auth] == [False]
+    assert "<dt>Set for this mailbox</dt><dd>off</dd>" in text
+    assert "<dt>In effect</dt><dd>off</dd>" in text
+    submit(browser, f"{path}/email-apps", smtp_auth="on")
+    assert [scanner.smtp_auth] == [True]
+    mailbox = f"/exchange/mailboxes/{scanner.object_id}"
+    submit(browser, f"{mailbox}/smtp-auth", smtp_auth="inherit")
+    assert [scanner.smtp_auth] == [None]
+    submit(browser, "/exchange/mail-flow/smtp-auth", smtp_auth_disabled="on")
+    assert not tenant.smtp_auth_is_enabled(scanner)
+    expect_refused(browser, f"{mailbox}/smtp-auth", "no such choice of smtp auth", smtp_auth="perhaps")
+    submit(browser, f"{path}/licenses")
+    assert not scanner.licensed
     submit(browser, f"{path}/password", password="New-one-9")
     assert scanner.password == "New-one-9"
     expect_refused(browser, f"{path}/password", "Give the user a password", password="")
+
+
+def test_limits_are_shown_as_they_are_saved(browser: TestClient, tenant: Tenant, scanner: User) -> None:
+    path = f"/exchange/mailboxes/{scanner.object_id}"
+    form = {"message_size_mib": "35", "recipients_per_message": "500", "recipients_per_day": "10000"}
+    saved = {**form, "messages_per_minute": "5", "connections": "2", "quota_mib": "100"}
+    text = submit(browser, f"{path}/limits", **saved)
+    limits = tenant.exchange.limits_of(scanner.object_id)
+    assert (limits.messages_per_minute, limits.connections, limits.quota_bytes) == (5, 2, 100 * 1024 * 1024)
+    assert 'name="quota_mib" inputmode="numeric" value="100"' in text
+    submit(browser, f"{path}/unlimited")
+    assert limits.recipients_per_message is None
+    submit(browser, f"{path}/limits", **{**saved, "recipients_per_message": ""})
+    assert limits.recipients_per_message is None
+    expect_refused(browser, f"{path}/limits", "is 1 to", **{**saved, "connections": "0"})
+    expect_refused(browser, f"{path}/limits", "not a number", **{**saved, "connections": "-1"})
 
 
 def test_sessions_are_revoked(browser: TestClient, scanner: User, tenant: Tenant) -> None:
@@ -190,31 +265,79 @@ def test_sessions_are_revoked(browser: TestClient, scanner: User, tenant: Tenant
 
 
 def test_switches_are_set_and_shown(browser: TestClient, tenant: Tenant) -> None:
-    text = submit(
-        browser,
-        "/switches",
-        smtp_auth_disabled="on",
-        strict_send_on_behalf="on",
-        token_endpoint_fault="503_retry_after",
-        license_read="forbidden",
-    )
-    assert (tenant.smtp_auth_disabled, tenant.strict_send_on_behalf) == (True, True)
-    assert (tenant.security_defaults, tenant.basic_auth_disabled) == (False, False)
-    assert (tenant.token_endpoint_fault, tenant.license_read) == ("503_retry_after", "forbidden")
+    text = submit(browser, "/switches/token-endpoint", token_endpoint_fault="503_retry_after")
+    assert [tenant.token_endpoint_fault] == ["503_retry_after"]
     assert '<option value="503_retry_after" selected>' in text
-    assert 'name="smtp_auth_disabled" checked' in text
-    submit(browser, "/switches", license_read="full")
-    assert (tenant.smtp_auth_disabled, tenant.token_endpoint_fault) == (False, None)
+    submit(browser, "/switches/token-endpoint", token_endpoint_fault="")
+    assert [tenant.token_endpoint_fault] == [None]
+    submit(browser, "/switches/graph", graph_fault="429", times="2")
+    assert (tenant.graph.fault, tenant.graph.fault_times) == ("429", 2)
+    submit(browser, "/switches/graph", graph_fault="")
+    assert tenant.graph.fault is None
 
 
-@pytest.mark.parametrize("form", [{"license_read": "sometimes"}, {"token_endpoint_fault": "418"}])
-def test_an_unknown_setting_changes_nothing(browser: TestClient, tenant: Tenant, form: dict[str, str]) -> None:
-    expect_refused(browser, "/switches", "There is no such", smtp_auth_disabled="on", **form)
+def test_a_reading_of_the_unconfirmed_is_chosen(browser: TestClient, tenant: Tenant) -> None:
+    text = submit(browser, "/unconfirmed", rate_mode="on", strict_send_on_behalf="on", license_read="forbidden")
+    assert tenant.exchange.readings.rate_mode == "reject"
+    assert not tenant.exchange.readings.null_sender_is_accepted
+    assert (tenant.strict_send_on_behalf, tenant.license_read) == (True, "forbidden")
+    assert 'name="rate_mode" checked' in text
+    assert 'name="null_sender_is_accepted">' in text
+
+
+@pytest.mark.parametrize(
+    ("path", "form"),
+    [
+        ("/unconfirmed", {"license_read": "sometimes", "strict_send_on_behalf": "on"}),
+        ("/switches/token-endpoint", {"token_endpoint_fault": "418"}),
+        ("/switches/graph", {"graph_fault": "200"}),
+        ("/exchange/mail-flow/basic", {"basic_auth": "perhaps"}),
+        ("/conditional-access", {"name": "P", "control": "smile"}),
+        ("/entra/consent", {"user_consent": "never"}),
+    ],
+)
+def test_an_unknown_setting_changes_nothing(
+    browser: TestClient, tenant: Tenant, path: str, form: dict[str, str]
+) -> None:
+    expect_refused(browser, path, "There is no such choice", **form)
+    assert not tenant.strict_send_on_behalf
+    assert tenant.entra.policies == []
+
+
+def test_what_is_unconfirmed_says_so(browser: TestClient, scanner: User) -> None:
+    for path in (
+        "/unconfirmed",
+        "/switches",
+        "/shared-mailboxes",
+        "/conditional-access",
+        "/entra/properties",
+        "/exchange/mail-flow",
+        "/scenarios",
+        f"/users/{scanner.object_id}/licenses",
+        f"/users/{scanner.object_id}/email-apps",
+        f"/entra/users/{scanner.object_id}",
+        f"/exchange/mailboxes/{scanner.object_id}",
+    ):
+        assert '<strong class="unconfirmed">unconfirmed</strong>' in open_page(browser, path)
+
+
+def test_everything_begins_anew(browser: TestClient, tenant: Tenant, app: AppRegistration) -> None:
+    submit(browser, "/clock", days="1")
+    text = submit(browser, "/reset", empty="1")
+    assert (tenant.users, tenant.apps) == ({}, {})
+    assert tenant.smtp_auth_disabled
+    assert tenant.clock.advanced_seconds == DAY_SECONDS
+    assert '<dd><a href="/users">0</a></dd>' in text
+    for portal in PORTALS:
+        for entry in portal.entries:
+            open_page(browser, entry.href)
+    submit(browser, "/reset", demo="1")
+    assert tenant.user_by_upn("scanner@contoso.com") is not None
     assert not tenant.smtp_auth_disabled
 
 
 def test_the_clock_is_advanced(browser: TestClient, tenant: Tenant) -> None:
-    text = submit(browser, "/clock", days="91", hours="12")
+    text = submit(browser, "/clock", days="91", hours="11", minutes="60")
     assert tenant.clock.advanced_seconds == 91.5 * DAY_SECONDS
     assert "91.50 days ahead of this machine" in text
 
@@ -230,12 +353,25 @@ def test_each_fault_address_is_listed(browser: TestClient) -> None:
     assert all(f"<code>{fault.address}</code>" in text for fault in FAULTS)
 
 
-@pytest.mark.parametrize("path", ["/users/nobody", "/apps/nothing"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/users/nobody",
+        "/users/nobody/mail",
+        "/apps/nothing",
+        "/apps/nothing/permissions",
+        "/enterprise-apps/nothing",
+        "/entra/users/nobody",
+        "/exchange/mailboxes/nobody",
+        "/roles/Emperor",
+        "/scenarios/nothing",
+    ],
+)
 def test_an_unknown_page_is_told(browser: TestClient, path: str) -> None:
     assert browser.get(path).status_code == 404
 
 
-@pytest.mark.parametrize("path", ["/apps", "/users", "/switches", "/clock"])
+@pytest.mark.parametrize("path", ["/apps", "/users", "/switches/graph", "/clock", "/reset"])
 def test_a_form_of_another_site_changes_nothing(browser: TestClient, tenant: Tenant, path: str) -> None:
     answer = browser.post(
         path,
@@ -245,4 +381,5 @@ def test_a_form_of_another_site_changes_nothing(browser: TestClient, tenant: Ten
     assert answer.status_code == 403
     assert tenant.apps == {}
     assert tenant.user_by_upn("evil@contoso.com") is None
+    assert tenant.user_by_upn("scanner@contoso.com") is not None
     assert tenant.clock.advanced_seconds == 0
