@@ -5,6 +5,7 @@ import click
 from postroom import __version__
 from postroom.cli.init import init
 from postroom.cli.serve import serve
+from postroom.cli.simulate import simulate
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -15,3 +16,4 @@ def main() -> None:
 
 main.add_command(init)
 main.add_command(serve)
+main.add_command(simulate)
