@@ -12,6 +12,7 @@ from postroom.simulator import admin_center, inbox
 from postroom.simulator.faults import FAULTS
 from postroom.simulator.navigation import PORTALS
 from postroom.simulator.tenant import DAY_SECONDS, AppRegistration, Tenant, User
+from tests.unit.simulator.certificates import make_key_pair
 
 
 @pytest.fixture
@@ -119,6 +120,24 @@ def test_a_secret_is_let_expire_and_deleted(browser: TestClient, app: AppRegistr
     assert "<strong>expired</strong>" in submit(browser, path, expire="1")
     submit(browser, path, remove="1")
     assert app.secrets == []
+
+
+def test_a_certificate_is_uploaded(browser: TestClient, app: AppRegistration) -> None:
+    pair = make_key_pair()
+    path = f"/apps/{app.client_id}/certificates"
+    answer = browser.post(path, data={"description": "for SMTP"}, files={"certificate": pair.certificate_pem})
+    assert pair.sha1_thumbprint in answer.text
+    [certificate] = app.certificates
+    assert certificate.display_name == "for SMTP"
+    submit(browser, f"{path}/{certificate.key_id}")
+    assert app.certificates == []
+
+
+@pytest.mark.parametrize("content", [b"", b"not a certificate", b"x" * 200_000])
+def test_what_is_no_certificate_is_refused(browser: TestClient, app: AppRegistration, content: bytes) -> None:
+    answer = browser.post(f"/apps/{app.client_id}/certificates", files={"certificate": content})
+    assert answer.status_code == 400
+    assert "This is not a certificate in a .cer, .pem or .crt file." in answer.text
 
 
 def test_permissions_and_admin_consent(browser: TestClient, tenant: Tenant) -> None:
