@@ -5,7 +5,10 @@ from pathlib import Path
 
 from postroom.message import CRASH_COLUMN, TRANSITIONS
 from postroom.settings import setting_keys
+from postroom.simulator.aadsts import read_problems
 from postroom.simulator.faults import FAULTS, STAGES
+from postroom.simulator.organisation_settings import READINGS
+from postroom.simulator.scenarios import WAYS, Scenario, read_scenarios
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 STAMP = "<!-- Made by scripts/reference.py; change the code, not this page. -->\n"
@@ -65,7 +68,74 @@ def fault_addresses_page() -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
-PAGES = {"settings.md": settings_page, "states.md": states_page, "fault-addresses.md": fault_addresses_page}
+def scenarios_page() -> str:
+    known = read_scenarios()
+    parts = [
+        "# Scenarios\n",
+        STAMP,
+        "Named states of the simulated tenant, one click each under *Scenarios*. `postroom simulate` and a rehearsal\n"
+        "have them alike; a test hears each of them over the wire.\n\n"
+        "A program knows two things: the reply, and what its access token says. Scenarios in which both are equal\n"
+        "look alike, and no program can tell them apart; *What tells* says who could. Host, time and ids are masked.\n"
+        "Beside each reply stands where it is known from: A read in a document of Microsoft's, B seen on the wire or\n"
+        "restated, C not confirmed.\n",
+    ]
+    for way, meaning in WAYS.items():
+        parts.append(f"## {meaning}\n")
+        for name, scenario in known.items():
+            if scenario.way == way:
+                parts.append(_describe_scenario(name, scenario, known))
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _describe_scenario(name: str, scenario: Scenario, known: dict[str, Scenario]) -> str:
+    alike = [f"[{known[other].title}](#{other})" for other in scenario.looks_alike] + list(scenario.also)
+    lines = [
+        f'### <a id="{name}"></a>{scenario.title}\n',
+        f"{scenario.meaning}\n",
+        f"* Shows at: {scenario.shows_at}",
+        f"* Reply: `{scenario.reply}` ({scenario.confidence})",
+        f"* The access token says: {scenario.granted or 'there is none'}",
+        f"* Cannot be told from: {'; '.join(alike) or 'nothing known'}",
+        f"* What tells: {scenario.told_by}",
+        f"* The way out: {' > '.join(scenario.remedy)}",
+    ]
+    if scenario.command:
+        lines.append(f"* Or: `{scenario.command}`")
+    return "\n".join(lines) + "\n"
+
+
+def unconfirmed_page() -> str:
+    problems = {code: problem for code, problem in read_problems().items() if problem.confidence == "C"}
+    parts = [
+        "# What is unconfirmed in the simulator\n",
+        STAMP,
+        "Nobody has shown these on a real tenant. The simulator's pages mark them *unconfirmed*; where there are two\n"
+        "readings, *Simulator > Unconfirmed* chooses. The words `error`, `suberror` and the HTTP status beside most\n"
+        "AADSTS numbers are unconfirmed too.\n",
+        "## Readings\n",
+        *(f"* {meaning}." for meaning in READINGS.values()),
+        "\n## Fault addresses\n",
+        *(f"* `{fault.address}` {fault.reply or fault.meaning}" for fault in FAULTS if fault.confidence == "C"),
+        "\n## Scenarios\n",
+        *(
+            f"* [{scenario.title}](scenarios.md#{name})"
+            for name, scenario in read_scenarios().items()
+            if scenario.confidence == "C"
+        ),
+        "\n## AADSTS numbers\n",
+        *(f"* AADSTS{code}: {problem.text}" for code, problem in problems.items()),
+    ]
+    return "\n".join(parts) + "\n"
+
+
+PAGES = {
+    "settings.md": settings_page,
+    "states.md": states_page,
+    "fault-addresses.md": fault_addresses_page,
+    "scenarios.md": scenarios_page,
+    "unconfirmed.md": unconfirmed_page,
+}
 
 
 def main() -> None:

@@ -160,11 +160,13 @@ class _Apps:
             self.tenant.user(object_id).user_principal_name: sorted(names)
             for object_id, names in app.user_consented.items()
         }
+        application = _describe_application_permissions(app)
         return {
             **self.show_app(client_id),
             "permissions": PERMISSIONS,
             "services": SERVICES,
-            "application": _describe_application_permissions(app),
+            "application": application,
+            "listed": [(service, value) for service, value, _, _ in application],
             "consents": consents,
         }
 
