@@ -21,7 +21,8 @@ def listener_context(certificate_file: str, private_key_file: str) -> ssl.SSLCon
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        context.load_cert_chain(certificate_file, private_key_file or None)
+        # An encrypted key would make OpenSSL ask on the terminal, where nobody sits.
+        context.load_cert_chain(certificate_file, private_key_file or None, password="")
     except (OSError, ssl.SSLError) as trouble:
         raise SettingsError(
             f"The listener's certificate {certificate_file} with key {private_key_file or '(in the same file)'} "
