@@ -34,9 +34,6 @@ class Sessions:
         self._browsers.pop(request.cookies.get(COOKIE, ""), None)
         response.delete_cookie(COOKIE)
 
-    def proof_of(self, request: Request, object_id: str) -> SignInProof | None:
-        return self._browsers.get(request.cookies.get(COOKIE, ""), {}).get(object_id)
-
     def usable(self, request: Request, tenant_name: str, domain_hint: str = "") -> list[tuple[User, SignInProof]]:
         """Those who need not type a password again here; `domain_hint` leaves only people of that domain."""
         proofs = self._browsers.get(request.cookies.get(COOKIE, ""), {})

@@ -44,11 +44,6 @@ class Reply(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         return f"{self.code} {self.words}".strip()
 
-    @property
-    def is_positive(self) -> bool:
-        """The command was done, or (3xx) more is awaited."""
-        return self.code < 400
-
 
 class ReplyReader:
     """Turns arriving bytes into replies. Feed it no more than it is asked to hold: see `is_full`."""
