@@ -27,7 +27,7 @@ from postroom.accept.submission import Intake
 from postroom.clock import SystemClock
 from postroom.ids import IdMaker
 from postroom.store import Store
-from postroom.store.records import App, NewMessage, StoredBody
+from postroom.store.records import App, AppSettings, NewMessage, StoredBody
 from postroom.vault import Vault
 
 SENDER = "scanner@contoso.example"
@@ -113,7 +113,7 @@ async def measure(port: int, size: str, messages: int) -> tuple[float, float]:
 async def compare(messages: int) -> None:
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
         store = await Store.open(Path(folder) / "data", SystemClock(), Vault(bytes(32)))
-        app, _ = await store.apps.create("bench", "", (SENDER,), "bench")
+        app, _ = await store.apps.create(AppSettings(name="bench", senders=(SENDER,)), "bench")
         print(f"{'':28}{'4 KiB':>12}{'':>12}{'25 MB':>12}")
         figures = {}
         for name, start in (

@@ -18,7 +18,7 @@ from postroom.clock import SystemClock
 from postroom.message import Reception
 from postroom.outcome import Sent
 from postroom.store import Store
-from postroom.store.records import Lease, MailServerDraft, NewMessage, Settlement, StoredBody
+from postroom.store.records import AppSettings, Lease, MailServerDraft, NewMessage, Settlement, StoredBody
 from postroom.vault import Vault
 
 CLOCK = SystemClock()
@@ -106,7 +106,7 @@ async def main(folder: Path) -> None:
             connection.raw.execute("UPDATE mailboxes SET message_limit_a_minute = 8000, connection_limit = 64").rowcount
         )
     )
-    app, _ = await store.apps.create("Bench", "", (), "bench")
+    app, _ = await store.apps.create(AppSettings(name="Bench"), "bench")
     bench = Bench(store, app.app_id)
     await bench.keep(1, 300, 4096)
     await bench.keep(50, 100, 4096)
@@ -118,7 +118,7 @@ async def main(folder: Path) -> None:
 
 async def search(folder: Path) -> None:
     store = await Store.open(folder / "data", CLOCK, Vault(os.urandom(32)))
-    app, _ = await store.apps.create("Bench", "", (), "bench")
+    app, _ = await store.apps.create(AppSettings(name="Bench"), "bench")
     bench = Bench(store, app.app_id)
     began = time.perf_counter()
     await bench.fill(100_000)

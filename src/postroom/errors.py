@@ -37,6 +37,15 @@ class AlreadyDoneError(PostroomError):
     """Somebody else did it first, such as making the first administrator."""
 
 
+class AlreadyKeptError(PostroomError):
+    """A message with this idempotency key is kept already; nothing was written."""
+
+    def __init__(self, message_id: int, is_same_request: bool) -> None:
+        super().__init__("A message with this idempotency key was taken already.")
+        self.message_id = message_id
+        self.is_same_request = is_same_request
+
+
 class WrongStateError(PostroomError):
     """What was asked cannot be done in the state that things are in; the text says which state and what can be done."""
 

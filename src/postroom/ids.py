@@ -35,6 +35,11 @@ class IdMaker:
         return (milliseconds << NODE_BITS | self._node) << SEQUENCE_BITS | sequence
 
 
+def first_id_at(at_us: int) -> int:
+    """No id made at this time or later, by any node, is smaller."""
+    return max(0, at_us // 1000 - EPOCH_MS) << NODE_BITS + SEQUENCE_BITS
+
+
 def public_id(number: int) -> str:
     """The 13 letters that stand for an id outside the database."""
     letters = []

@@ -81,3 +81,25 @@ class Reception(msgspec.Struct, frozen=True, omit_defaults=True):
     tls_version: str | None = None
     mechanism: str | None = None
     login: str | None = None
+    local_user: str | None = None
+    """Whose process it was, where the system vouches for it: behind a Unix socket."""
+
+
+class RecipientDsn(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the sender wants to be told about one recipient (RFC 3461 4.1, 4.2)."""
+
+    notify: tuple[str, ...] = ()
+    """`NEVER` alone, or some of `SUCCESS`, `FAILURE`, `DELAY`; empty when nothing was said."""
+    original_recipient: str = ""
+    """ORCPT as it was given: address type, `;`, xtext."""
+
+
+class DsnRequest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What MAIL and RCPT said about delivery status notifications (RFC 3461); carried to the mail server."""
+
+    return_content: str = ""
+    """RET: `FULL`, `HDRS` or empty."""
+    envelope_id: str = ""
+    """ENVID as it was given, in xtext."""
+    recipients: dict[str, RecipientDsn] = {}
+    """By address, those of whom something was said."""

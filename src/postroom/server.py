@@ -114,13 +114,13 @@ class Server:
         keeper = self._start_keeper(http)
         self._start_worker(network, keeper)
         self._run("pruning", self._prune())
-        intake = Intake(self.store, self._clock, self._host_name, settings.submission.size_limit_bytes)
+        intake = Intake(self.store, self._clock, self._host_name, settings.smtp.size_limit_bytes)
         await self._start_smtp_server(intake)
         await self._start_console(network, http, intake)
 
     @property
     def _host_name(self) -> str:
-        return self._settings.submission.host_name or socket.getfqdn()
+        return self._settings.smtp.host_name or socket.getfqdn()
 
     async def _start_network(self) -> Network:
         rehearsal = self._settings.rehearsal
@@ -160,12 +160,13 @@ class Server:
 
     async def _start_smtp_server(self, intake: Intake) -> None:
         submission = self._settings.submission
-        if submission.certificate_file:
-            tls = listener_context(submission.certificate_file, submission.private_key_file)
+        smtp = self._settings.smtp
+        if smtp.certificate_file:
+            tls = listener_context(smtp.certificate_file, smtp.private_key_file)
         else:
             now = datetime.datetime.fromtimestamp(self._clock.now_us() / MICROSECONDS, datetime.UTC)
             tls = load_or_make_certificate(self._settings.data_path, self._host_name, now)
-        self.smtp_server = SmtpServer(intake, self.store.apps, tls, limits=limits_of(submission))
+        self.smtp_server = SmtpServer(intake, self.store.apps, tls, limits=limits_of(smtp))
         await _listening("submission.port", submission.port, self.smtp_server.start(submission.host, submission.port))
         self._stack.push_async_callback(self.smtp_server.stop, GRACE_SECONDS)
 

@@ -32,11 +32,12 @@ class ConsoleSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = ""
 
 
-class SubmissionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The SMTP listener for apps and devices: STARTTLS is required before they sign in."""
+Hosts = Annotated[str, Meta(description="Addresses to listen on, with blanks between them; 0.0.0.0 and :: for all.")]
 
-    host: Annotated[str, Meta(description="Address the listener listens on; 0.0.0.0 for all.")] = "127.0.0.1"
-    port: Annotated[Port, Meta(description="Port of the listener; 0 takes a free one.")] = 2587
+
+class SmtpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What all SMTP listeners have in common."""
+
     host_name: Annotated[
         str, Meta(description="Name in the greeting and in the certificate. Empty: the machine's name.")
     ] = ""
@@ -48,8 +49,77 @@ class SubmissionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
         int,
         Meta(ge=1024, description="Largest message taken; Exchange Online's own default is 35 MB a mailbox."),
     ] = 36_700_160
-    connection_limit: Annotated[int, Meta(ge=1, description="Connections at a time, of all clients.")] = 500
+    connection_limit: Annotated[
+        int, Meta(ge=1, description="Connections at a time, of all clients and listeners; each takes about 100 KiB.")
+    ] = 500
     client_connection_limit: Annotated[int, Meta(ge=1, description="Connections at a time, of one address.")] = 100
+    proxies: Annotated[
+        str,
+        Meta(
+            description="Addresses or networks of load balancers, with blanks between them: they, and only they, begin "
+            "each connection with a PROXY header that names the client."
+        ),
+    ] = ""
+
+
+class SubmissionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The SMTP listener for apps and devices: STARTTLS is required before they sign in."""
+
+    enabled: Annotated[bool, Meta(description="Whether this listener runs.")] = True
+    host: Hosts = "127.0.0.1"
+    port: Annotated[Port, Meta(description="Port of the listener; 0 takes a free one.")] = 2587
+
+
+class ImplicitTlsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The SMTP listener where TLS comes first, before the greeting: what programs call SSL, port 465."""
+
+    enabled: Annotated[bool, Meta(description="Whether this listener runs.")] = False
+    host: Hosts = "127.0.0.1"
+    port: Annotated[Port, Meta(description="Port of the listener; 0 takes a free one.")] = 2465
+
+
+class LocalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The SMTP listener for programs of this machine: no TLS, no sign-in, loopback only."""
+
+    enabled: Annotated[
+        bool, Meta(description="Listen. Any program of this machine may then send within the limits of its app.")
+    ] = False
+    host: Hosts = "127.0.0.1"
+    port: Annotated[Port, Meta(description="Port of the listener; 0 takes a free one.")] = 2526
+
+
+class DeviceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The SMTP listener for old printers and the like, known by their addresses: never on a public address."""
+
+    enabled: Annotated[bool, Meta(description="Listen. Only clients at an address that an app names are served.")] = (
+        False
+    )
+    host: Hosts = "127.0.0.1"
+    port: Annotated[Port, Meta(description="Port of the listener; 0 takes a free one.")] = 2525
+
+
+class SendmailSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The Unix socket and the drop folder of the `sendmail` command."""
+
+    enabled: Annotated[bool, Meta(description="Open the socket, and pick up what was dropped.")] = True
+    socket: Annotated[
+        str, Meta(description="Socket that every user of this machine may write to; relative to this file.")
+    ] = "run/submit.sock"
+    drop_folder: Annotated[
+        str, Meta(description="Where sendmail leaves mail while the server is down; relative to this file.")
+    ] = "run/maildrop"
+    default_domain: Annotated[
+        str, Meta(description="Put behind addresses without a domain, such as root. Empty: the mail server's sender's.")
+    ] = ""
+
+
+class OutboxSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How much mail may wait: beyond it, new mail is refused for a while (452, 507)."""
+
+    recipient_limit: Annotated[int, Meta(ge=1, description="Recipients that may wait to be sent.")] = 1_000_000
+    reserved_bytes: Annotated[int, Meta(ge=0, description="Left free on the disk, for sending what was taken.")] = (
+        67_108_864
+    )
 
 
 class RetentionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -100,7 +170,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = ""
     console: ConsoleSettings = ConsoleSettings()
+    smtp: SmtpSettings = SmtpSettings()
     submission: SubmissionSettings = SubmissionSettings()
+    implicit_tls: ImplicitTlsSettings = ImplicitTlsSettings()
+    local: LocalSettings = LocalSettings()
+    device: DeviceSettings = DeviceSettings()
+    sendmail: SendmailSettings = SendmailSettings()
+    outbox: OutboxSettings = OutboxSettings()
     retention: RetentionSettings = RetentionSettings()
     rehearsal: RehearsalSettings = RehearsalSettings()
     log: LogSettings = LogSettings()
@@ -190,16 +266,20 @@ def _anchor_paths(settings: Settings, folder: Path) -> Settings:
     def anchor(text: str) -> str:
         return str((folder / text).absolute()) if text else ""
 
-    submission = msgspec.structs.replace(
-        settings.submission,
-        certificate_file=anchor(settings.submission.certificate_file),
-        private_key_file=anchor(settings.submission.private_key_file),
+    smtp = msgspec.structs.replace(
+        settings.smtp,
+        certificate_file=anchor(settings.smtp.certificate_file),
+        private_key_file=anchor(settings.smtp.private_key_file),
+    )
+    sendmail = msgspec.structs.replace(
+        settings.sendmail, socket=anchor(settings.sendmail.socket), drop_folder=anchor(settings.sendmail.drop_folder)
     )
     return msgspec.structs.replace(
         settings,
         data_folder=anchor(settings.data_folder),
         vault_key_file=anchor(settings.vault_key_file),
-        submission=submission,
+        smtp=smtp,
+        sendmail=sendmail,
     )
 
 

@@ -10,7 +10,7 @@ from postroom.message import AfterUnknown, Lane, Reception
 from postroom.outcome import Failure, FailureClass, Outcome, Refused, Sent, StopCause, Stopped, TryLater, Unknown
 from postroom.store import Store
 from postroom.store.faults import FaultHook
-from postroom.store.records import Lease, MailServerDraft, NewMessage, Settlement, StoredBody
+from postroom.store.records import AppSettings, Lease, MailServerDraft, NewMessage, Settlement, StoredBody
 from postroom.vault import Vault
 
 Engine = Literal["thread", "inline"]
@@ -60,7 +60,7 @@ class KeptStore:
         """With a mailbox that is ready and an app."""
         store = await self.open(fault)
         await store.mail_servers.save(self.draft(), "anna")
-        app, _ = await store.apps.create("Scanner", "printer", (), "anna")
+        app, _ = await store.apps.create(AppSettings(name="Scanner"), "anna")
         self.app_id = app.app_id
         return store
 

@@ -4,6 +4,7 @@ from postroom.clock import DAY_US, MICROSECONDS, MINUTE_US
 from postroom.errors import LeaseLostError
 from postroom.message import Lane, MailboxState
 from postroom.outcome import Outcome, StopCause
+from postroom.store.records import AppSettings
 from tests.contract.kept_store import (
     MAILBOX_ID,
     REFUSED,
@@ -164,7 +165,7 @@ async def test_next_due_tells_when_a_lease_ends(ready: KeptStore) -> None:
 
 async def test_nothing_leaves_through_a_mailbox_that_is_not_set_up(kept: KeptStore) -> None:
     store = await kept.open()
-    app, _ = await store.apps.create("Scanner", "", (), "anna")
+    app, _ = await store.apps.create(AppSettings(name="Scanner"), "anna")
     kept.app_id = app.app_id
     message_id = await kept.keep()
     assert await store.outbox.lease_due(10) == []
@@ -266,7 +267,7 @@ async def test_age_runs_only_while_the_mailbox_could_send(ready: KeptStore) -> N
 
 async def test_age_does_not_run_before_the_set_up_nor_while_paused(kept: KeptStore) -> None:
     store = await kept.open()
-    app, _ = await store.apps.create("Scanner", "", (), "anna")
+    app, _ = await store.apps.create(AppSettings(name="Scanner"), "anna")
     kept.app_id = app.app_id
     await kept.keep()
     kept.clock.advance(86_400)

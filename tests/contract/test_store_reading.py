@@ -5,6 +5,7 @@ from postroom.ids import public_id
 from postroom.message import RecipientState
 from postroom.outcome import StopCause
 from postroom.store import messages
+from postroom.store.records import AppSettings
 from tests.contract.kept_store import REFUSED, SENT, KeptStore, later, stopped
 
 pytestmark = pytest.mark.anyio
@@ -20,7 +21,7 @@ async def fill(kept: KeptStore) -> None:
     await kept.store.outbox.keep(
         kept.message("eve@contoso.com", "dan@contoso.com", sender="nas@contoso.com", subject="Über 90 % full")
     )
-    other, _ = await kept.store.apps.create("HP 2nd floor", "printer", (), "anna")
+    other, _ = await kept.store.apps.create(AppSettings(name="HP 2nd floor"), "anna")
     await kept.store.outbox.keep(kept.message("bob@fabrikam.com", subject="Scan", app_id=other.app_id))
 
 

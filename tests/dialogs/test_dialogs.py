@@ -11,6 +11,7 @@ from postroom.accept.smtp_server import SmtpServer
 from postroom.accept.submission import Intake
 from postroom.clock import SystemClock
 from postroom.store import Store
+from postroom.store.records import AppSettings
 from postroom.vault import Vault
 from tests.dialogs.player import DialogFailed, Kept, Player, dialogs, read_dialog, settings_of
 
@@ -44,7 +45,7 @@ async def play(path: Path, folder: Path, server_tls: ssl.SSLContext, client_tls:
     settings = settings_of(steps)
     clock = SystemClock()
     store = await Store.open(folder / "data", clock, Vault(bytes(32)))
-    app, password = await store.apps.create("HP 2nd floor", "", SENDERS, "test")
+    app, password = await store.apps.create(AppSettings(name="HP 2nd floor", senders=SENDERS), "test")
     server = SmtpServer(
         Intake(store, clock, "relay.example", int(settings.get("size", SIZE_LIMIT_BYTES))),
         store.apps,

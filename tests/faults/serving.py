@@ -16,7 +16,7 @@ from postroom.cli import main as postroom_command
 from postroom.clock import SystemClock
 from postroom.message import RecipientState
 from postroom.store import Store
-from postroom.store.records import Authentication, MailServerDraft
+from postroom.store.records import AppSettings, Authentication, MailServerDraft
 from postroom.vault import Vault, load_or_make_key
 from tests.faults.witness import Arrival, read_ledger
 
@@ -59,7 +59,7 @@ class Serving:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=ROOT,
-                env={**os.environ, **FREE_PORTS, "POSTROOM_SUBMISSION_HOST_NAME": "postroom.test", **environment},
+                env={**os.environ, **FREE_PORTS, "POSTROOM_SMTP_HOST_NAME": "postroom.test", **environment},
             )
         self.pid = self._process.pid
 
@@ -144,7 +144,7 @@ class Postroom:
             password=BASIC_PASSWORD,
         )
         await store.mail_servers.save(draft, "test")
-        app, self.password = await store.apps.create("Scanner", "printer", (), "test")
+        app, self.password = await store.apps.create(AppSettings(name="Scanner"), "test")
         self.login = app.login
         await store.close()
         self.change_row(

@@ -16,7 +16,7 @@ from postroom.clock import SystemClock
 from postroom.message import Reception
 from postroom.outcome import Sent
 from postroom.store import Store
-from postroom.store.records import Lease, MailServerDraft, NewMessage, Settlement
+from postroom.store.records import AppSettings, Lease, MailServerDraft, NewMessage, Settlement
 from postroom.vault import Vault
 
 KEEPERS = 12
@@ -85,7 +85,7 @@ async def main() -> None:
     await store._writer.run(
         lambda c: c.raw.execute("UPDATE mailboxes SET message_limit_a_minute = 100000, connection_limit = 8").rowcount
     )
-    app, _ = await store.apps.create("Scanner", "", (), "anna")
+    app, _ = await store.apps.create(AppSettings(name="Scanner"), "anna")
     killer.is_armed = True
     async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
         tasks.create_task(work(store))

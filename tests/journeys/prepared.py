@@ -10,10 +10,10 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from postroom.server import Server
-from postroom.settings import ConsoleSettings, RehearsalSettings, Settings, SubmissionSettings
+from postroom.settings import ConsoleSettings, RehearsalSettings, Settings, SmtpSettings, SubmissionSettings
 from postroom.simulator.scopes import parse_scopes
 from postroom.simulator.service import Simulator
-from postroom.store.records import App, MailServer, MailServerDraft, SendRight, SignedInUser
+from postroom.store.records import App, AppSettings, MailServer, MailServerDraft, SendRight, SignedInUser
 
 SCANNER, SCANNER_PASSWORD = "scanner@contoso.com", "Scan-to-mail-1"
 NO_REPLY, NO_REPLY_PASSWORD = "noreply@contoso.com", "No-reply-2"
@@ -28,7 +28,8 @@ def rehearsal_settings(folder: Path) -> Settings:
     return Settings(
         data_folder=str(folder / "data"),
         console=ConsoleSettings(port=0),
-        submission=SubmissionSettings(port=0, host_name="postroom.example"),
+        submission=SubmissionSettings(port=0),
+        smtp=SmtpSettings(host_name="postroom.example"),
         rehearsal=RehearsalSettings(enabled=True, pages_port=0),
     )
 
@@ -97,7 +98,7 @@ async def make_administrator(server: Server, email: str, passphrase: str) -> Non
 
 async def make_app(server: Server, name: str = "HP 2nd floor", senders: tuple[str, ...] = ()) -> tuple[App, str]:
     """An app and its password; without `senders` it may use the mail server's sender only."""
-    return await server.store.apps.create(name, "Printer or scanner", senders, "test")
+    return await server.store.apps.create(AppSettings(name=name, kind="Printer or scanner", senders=senders), "test")
 
 
 def compose_mail(sender: str, recipients: tuple[str, ...], subject: str) -> EmailMessage:

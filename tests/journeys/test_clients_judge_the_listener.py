@@ -24,7 +24,7 @@ from postroom.accept.submission import Intake
 from postroom.clock import SystemClock
 from postroom.ids import parse_public_id
 from postroom.store import Store
-from postroom.store.records import App, MessageDetail
+from postroom.store.records import App, AppSettings, MessageDetail
 from postroom.vault import Vault
 from tests.journeys.judges import needs
 
@@ -71,7 +71,7 @@ async def relay(tmp_path: Path) -> AsyncIterator[Relay]:
     authority.issue_cert("localhost", "127.0.0.1").configure_cert(tls)
     clock = SystemClock()
     store = await Store.open(tmp_path / "data", clock, Vault(bytes(32)))
-    app, password = await store.apps.create("HP 2nd floor", "hp", (SENDER,), "test")
+    app, password = await store.apps.create(AppSettings(name="HP 2nd floor", senders=(SENDER,)), "test")
     intake = Intake(store, clock, "relay.example", 40_000_000)
     server = SmtpServer(intake, store.apps, tls, limits=ListenerLimits(sign_in_delay_seconds=0))
     await server.start("127.0.0.1", 0)

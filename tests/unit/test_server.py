@@ -7,7 +7,7 @@ import pytest
 
 from postroom.errors import StoreFullError
 from postroom.server import Server
-from postroom.settings import ConsoleSettings, Settings, SubmissionSettings
+from postroom.settings import ConsoleSettings, Settings, SmtpSettings, SubmissionSettings
 from postroom.store.outbox import Outbox
 
 
@@ -15,7 +15,8 @@ def settings_in(folder: Path) -> Settings:
     return Settings(
         data_folder=str(folder / "data"),
         console=ConsoleSettings(port=0),
-        submission=SubmissionSettings(port=0, host_name="postroom.example"),
+        submission=SubmissionSettings(port=0),
+        smtp=SmtpSettings(host_name="postroom.example"),
     )
 
 

@@ -30,7 +30,7 @@ from postroom.message import MailboxState, RecipientState
 from postroom.network import Route, verifying_context
 from postroom.store import Store
 from postroom.store.faults import Crash
-from postroom.store.records import Authentication, MailServerDraft, MessageDetail
+from postroom.store.records import AppSettings, Authentication, MailServerDraft, MessageDetail
 from postroom.vault import KEY_BYTES, Vault
 from tests.world.client import Client, Ledger
 from tests.world.loop import VirtualClock, VirtualLoop
@@ -192,7 +192,7 @@ class World:
             password="planted-password",
         )
         await store.mail_servers.save(draft, "world")
-        app, password = await store.apps.create("Scanner", "printer", (), "world")
+        app, password = await store.apps.create(AppSettings(name="Scanner"), "world")
         return app.login, password
 
     async def _keep_running(self) -> None:

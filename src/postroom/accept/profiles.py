@@ -2,7 +2,7 @@
 
 import msgspec
 
-from postroom.settings import SubmissionSettings
+from postroom.settings import SmtpSettings
 from postroom.store.records import App
 
 
@@ -50,7 +50,7 @@ class ListenerLimits(msgspec.Struct, frozen=True):
     """For the last reply to leave, before a connection is cut."""
 
 
-def limits_of(settings: SubmissionSettings) -> ListenerLimits:
+def limits_of(settings: SmtpSettings) -> ListenerLimits:
     """The limits that stand in the settings file; the others keep their defaults."""
     return ListenerLimits(
         connection_limit=settings.connection_limit, client_connection_limit=settings.client_connection_limit

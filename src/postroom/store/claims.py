@@ -8,8 +8,8 @@ from postroom.message import AfterUnknown, MailboxState
 from postroom.store.database import Connection, Row, to_json
 from postroom.store.faults import FaultPoints
 from postroom.store.records import Lease, Mailbox, MailServer, OpenRecipient, StoredBody
-from postroom.store.rows import mail_server_of, mailbox_of, ready_us
-from postroom.store.settling import end_expired_leases, restage
+from postroom.store.rows import dsn_of, mail_server_of, mailbox_of, ready_us
+from postroom.store.settling import end_expired_leases, restage, summarise
 
 LEASE_US = 15 * MINUTE_US  # outlasts the longest reply timeout, 10 minutes (RFC 5321 4.5.3.2.6)
 WAKE_LIMIT = 500
@@ -20,6 +20,7 @@ def lease_due(connection: Connection, owner: str, limit: int, faults: FaultPoint
     """Claim at most `limit` deliveries and write their attempts. Mailboxes never wait for one another."""
     faults.reach("before_claim")
     end_expired_leases(connection)
+    _queue_scheduled(connection)
     mail_servers = {row["mail_server_id"]: mail_server_of(row) for row in connection.rows("mail_servers_by_id")}
     leases: list[Lease] = []
     for row in connection.rows("mailboxes_that_may_send", now_us=connection.now_us):
@@ -27,6 +28,19 @@ def lease_due(connection: Connection, owner: str, limit: int, faults: FaultPoint
             break
         leases += _lease_of_mailbox(connection, owner, row, mail_servers, limit - len(leases))
     return leases
+
+
+def _queue_scheduled(connection: Connection) -> None:
+    """What was to be sent at a later time waits from now on; its lifetime begins."""
+    due = connection.rows("scheduled_that_are_due", now_us=connection.now_us, limit=WAKE_LIMIT)
+    if not due:
+        return
+    messages = [row["message_id"] for row in due]
+    connection.change("queue_scheduled", messages=to_json(messages), now_us=connection.now_us)
+    for row in due:
+        connection.change("begin_lifetime_anew", delivery_id=row["delivery_id"], now_us=connection.now_us)
+    restage(connection, [row["delivery_id"] for row in due])
+    summarise(connection, messages)
 
 
 def _lease_of_mailbox(
@@ -186,6 +200,8 @@ def _lease(
         is_eight_bit=bool(row["is_eight_bit"]),
         needs_smtputf8=bool(row["needs_smtputf8"]),
         after_unknown=AfterUnknown(row["after_unknown"]),
+        dsn=dsn_of(row["dsn"]),
+        message_expires_at_us=row["message_expires_at_us"],
         age_us=max(0, now_ready_us - row["ready_us_at_intake"]),
     )
 
@@ -193,6 +209,7 @@ def _lease(
 def next_due_at_us(connection: Connection) -> int | None:
     """When the earliest of all mailboxes has something to do; None when only a change can bring something."""
     times = [_mailbox_due_at_us(connection, row) for row in connection.rows("mailboxes_with_mail")]
+    times.append(connection.only_row("next_scheduled")["at_us"])
     return min((time for time in times if time is not None), default=None)
 
 

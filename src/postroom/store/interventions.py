@@ -1,10 +1,13 @@
 """What people do with a message: retry, cancel, hold, release. None of it touches a recipient being sent."""
 
 from collections.abc import Sequence
+from typing import Any
+
+import msgspec
 
 from postroom.errors import WrongStateError
 from postroom.ids import public_id
-from postroom.message import RecipientState
+from postroom.message import Lane, RecipientState
 from postroom.store.database import Connection, Row, to_json
 from postroom.store.settling import restage, summarise
 from postroom.store.timeline import add_entries
@@ -21,6 +24,7 @@ def retry(connection: Connection, message_id: int, who: str) -> None:
     deliveries = connection.rows("deliveries_of_message", message_id=message_id)
     delivery_id = deliveries[0]["delivery_id"] if deliveries else _add_delivery(connection, message)
     connection.change("begin_lifetime_anew", delivery_id=delivery_id, now_us=connection.now_us)
+    connection.change("forget_expiry", message_id=message_id)
     connection.change("join_delivery", message_id=message_id, delivery_id=delivery_id)
     _finish(connection, message_id, "retried", "Sent again on request.", who)
 
@@ -47,6 +51,49 @@ def release(connection: Connection, message_id: int, who: str) -> None:
     message = _find_message(connection, message_id)
     _move(connection, message, (_S.HELD,), _S.QUEUED, "has no recipient that is held")
     _finish(connection, message_id, "released", "Released.", who)
+
+
+class Times(msgspec.Struct, frozen=True):
+    """What may still be changed of a message that waits; UNSET stays as it is."""
+
+    send_at_us: int | msgspec.UnsetType | None = msgspec.UNSET
+    expires_at_us: int | msgspec.UnsetType | None = msgspec.UNSET
+    lane: Lane | msgspec.UnsetType = msgspec.UNSET
+
+
+def change_times(connection: Connection, message_id: int, times: Times, who: str) -> None:
+    """Another time, expiry or lane for what has not ended. Errors: WrongStateError."""
+    message = _find_message(connection, message_id)
+    if message["finished_at_us"] is not None:
+        raise WrongStateError(f"The message has ended: it is {message['state']}. Nothing was changed.")
+    if times.send_at_us is not msgspec.UNSET:
+        _reschedule(connection, message, times.send_at_us)
+    changed = {
+        "send_at_us": _chosen(times.send_at_us, message["send_at_us"]),
+        "expires_at_us": _chosen(times.expires_at_us, message["expires_at_us"]),
+        "lane": int(_chosen(times.lane, message["lane"])),
+    }
+    connection.change("change_times", message_id=message_id, **changed)
+    connection.change("change_lane", message_id=message_id, lane=changed["lane"])
+    _finish(connection, message_id, "changed", "Its time, expiry or lane was changed.", who)
+
+
+def _reschedule(connection: Connection, message: Row, send_at_us: int | None) -> None:
+    if message["state"] != _S.SCHEDULED:
+        raise WrongStateError(
+            f"Only a message that is scheduled can get another time: it is {message['state']}. Nothing was changed."
+        )
+    message_id = message["message_id"]
+    if send_at_us is not None and send_at_us > connection.now_us:
+        connection.change("reschedule_recipients", message_id=message_id, send_at_us=send_at_us)
+        return
+    _move(connection, message, (_S.SCHEDULED,), _S.QUEUED, "has no recipient that is scheduled")
+    for row in connection.rows("deliveries_of_message", message_id=message_id):
+        connection.change("begin_lifetime_anew", delivery_id=row["delivery_id"], now_us=connection.now_us)
+
+
+def _chosen(given: Any, present: Any) -> Any:
+    return present if given is msgspec.UNSET else given
 
 
 def _find_message(connection: Connection, message_id: int) -> Row:

@@ -2,14 +2,19 @@
 
 from collections.abc import Sequence
 
+from postroom.clock import DAY_US
+from postroom.errors import AlreadyKeptError
 from postroom.message import RecipientState
 from postroom.store.database import Connection, to_json
 from postroom.store.faults import FaultPoints
-from postroom.store.records import NewMessage
+from postroom.store.records import IdempotencyKey, NewMessage
+from postroom.store.rows import to_json_or_none
 
 ROW_BYTES = 512  # what a message's rows weigh in the writer's queue, besides body and recipients
 SHOWN_RECIPIENTS = 3
 SEARCHED_RECIPIENTS_CHARACTERS = 32 * 1024
+IDEMPOTENCY_US = DAY_US
+"""How long a repeated request is known again."""
 
 
 def weigh(new: NewMessage) -> int:
@@ -21,11 +26,28 @@ def weigh(new: NewMessage) -> int:
 def keep_messages(
     connection: Connection, messages: Sequence[NewMessage], faults: FaultPoints
 ) -> list[Exception | None]:
-    """Insert everything that a batch of messages needs; all of them are due at once."""
+    """Insert everything that a batch of messages needs; a used idempotency key fails its own message only."""
     faults.reach("before_insert")
+    answers = _find_kept(connection, messages)
+    new = [message for message, answer in zip(messages, answers, strict=True) if answer is None]
+    if new:
+        _insert(connection, new)
+    return answers
+
+
+def keep_together(connection: Connection, messages: Sequence[NewMessage]) -> None:
+    """All of them or none. Errors: AlreadyKeptError."""
+    for answer in _find_kept(connection, messages):
+        if answer is not None:
+            raise answer
+    _insert(connection, messages)
+
+
+def _insert(connection: Connection, messages: Sequence[NewMessage]) -> None:
+    now_us = connection.now_us
     way_out = connection.only_row("default_way_out", now_us=connection.now_us)
     delivery_ids = [connection.ids.make_id() for _ in messages]
-    connection.insert_rows("insert_messages", [_message_row(connection.now_us, new) for new in messages])
+    connection.insert_rows("insert_messages", [_message_row(now_us, new) for new in messages])
     connection.insert_rows("insert_bodies", [_body_row(new) for new in messages])
     connection.insert_rows("insert_search_texts", [_search_row(new) for new in messages])
     connection.insert_rows(
@@ -33,7 +55,8 @@ def keep_messages(
         [
             (
                 *(delivery_id, new.message_id, way_out["mail_server_id"], way_out["mailbox_id"], int(new.lane)),
-                *("due", connection.now_us, len(new.recipients), way_out["ready_us"]),
+                *_stage(now_us, new),
+                *(len(new.recipients), way_out["ready_us"]),
             )
             for delivery_id, new in zip(delivery_ids, messages, strict=True)
         ],
@@ -41,12 +64,60 @@ def keep_messages(
     connection.insert_rows(
         "insert_recipients",
         [
-            (connection.ids.make_id(), new.message_id, delivery_id, address, RecipientState.QUEUED, connection.now_us)
+            (
+                *(connection.ids.make_id(), new.message_id, delivery_id, address, _state(now_us, new), now_us),
+                new.send_at_us if _is_scheduled(now_us, new) else None,
+            )
             for delivery_id, new in zip(delivery_ids, messages, strict=True)
             for address in new.recipients
         ],
     )
-    return [None] * len(messages)
+    keys = [_key_row(now_us, new, new.idempotency) for new in messages if new.idempotency is not None]
+    if keys:
+        connection.insert_rows("keep_idempotency_keys", keys)
+
+
+def _find_kept(connection: Connection, messages: Sequence[NewMessage]) -> list[Exception | None]:
+    """For each message whose idempotency key is in use, also by an earlier one of this batch, its error."""
+    named = [_key_of(new, new.idempotency) for new in messages if new.idempotency is not None]
+    if not named:
+        return [None] * len(messages)
+    given = to_json([{"app_id": app_id, "key": key, "item": item} for app_id, key, item in named])
+    rows = connection.rows("used_idempotency_keys", keys=given, oldest_us=connection.now_us - IDEMPOTENCY_US)
+    used = {(row["app_id"], row["key"], row["item"]): (row["message_id"], row["request_hash"]) for row in rows}
+    answers: list[Exception | None] = []
+    for new in messages:
+        answers.append(None)
+        if new.idempotency is None:
+            continue
+        key = _key_of(new, new.idempotency)
+        message_id, request_hash = used.setdefault(key, (new.message_id, new.idempotency.request_hash))
+        if message_id != new.message_id:
+            answers[-1] = AlreadyKeptError(message_id, request_hash == new.idempotency.request_hash)
+    return answers
+
+
+def _key_of(new: NewMessage, idempotency: IdempotencyKey) -> tuple[int, str, int]:
+    return new.app_id, idempotency.key, idempotency.item
+
+
+def _key_row(now_us: int, new: NewMessage, idempotency: IdempotencyKey) -> tuple[object, ...]:
+    return *_key_of(new, idempotency), idempotency.request_hash, new.message_id, now_us
+
+
+def _is_scheduled(now_us: int, new: NewMessage) -> bool:
+    return new.send_at_us is not None and new.send_at_us > now_us
+
+
+def _state(now_us: int, new: NewMessage) -> RecipientState:
+    return RecipientState.SCHEDULED if _is_scheduled(now_us, new) else RecipientState.QUEUED
+
+
+def _stage(now_us: int, new: NewMessage) -> tuple[str, int]:
+    """In which index its delivery stands, and when it is due."""
+    if new.send_at_us is not None and new.send_at_us > now_us:
+        return "waiting", new.send_at_us
+    return "due", now_us
 
 
 def _message_row(now_us: int, new: NewMessage) -> tuple[object, ...]:
@@ -55,6 +126,8 @@ def _message_row(now_us: int, new: NewMessage) -> tuple[object, ...]:
         *(_clean(new.internet_message_id), int(new.lane), new.received_at_us, now_us, new.body.size_bytes),
         *(int(new.is_eight_bit), int(new.needs_smtputf8), to_json(new.reception), to_json(new.repairs)),
         *(len(new.recipients), to_json(new.recipients[:SHOWN_RECIPIENTS])),
+        *(_state(now_us, new), new.send_at_us, new.expires_at_us, to_json(new.tags), to_json(new.metadata)),
+        to_json_or_none(new.dsn),
     )
 
 

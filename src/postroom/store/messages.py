@@ -8,7 +8,7 @@ import msgspec
 
 from postroom.clock import DAY_US, MINUTE_US
 from postroom.ids import parse_public_id, public_id
-from postroom.message import MailboxState, Reception, RecipientState
+from postroom.message import Lane, MailboxState, Reception, RecipientState
 from postroom.outcome import Outcome, StopCause
 from postroom.store.database import Connection, Row, to_json
 from postroom.store.reader import Reader
@@ -17,12 +17,13 @@ from postroom.store.records import (
     DialogueLine,
     MessageDetail,
     MessageRow,
+    OpenMessage,
     Overview,
     RecipientRow,
     StoredBody,
     TimelineEntry,
 )
-from postroom.store.rows import app_of, failure_of, texts_of
+from postroom.store.rows import app_of, dsn_of, failure_of, texts_of
 from postroom.store.search_words import Condition, parse_search
 from postroom.store.settling import QUARTER_US
 from postroom.store.timeline import intake_entries, pruned_entry
@@ -46,14 +47,16 @@ class Messages:
         self._reader = reader
 
     async def search(
-        self, words: str, *, cursor: str | None = None, limit: int = 50
+        self, words: str, *, cursor: str | None = None, limit: int = 50, app_id: int | None = None
     ) -> tuple[list[MessageRow], str | None]:
         """Messages, newest first, and the cursor of the next page (None at the end).
 
-        A page may hold fewer than `limit` and still have a next one, when a search finds little among much. Errors:
-        ValueError with a sentence for a word or cursor that is not understood.
+        `app_id` narrows it to one app's. A page may hold fewer than `limit` and still have a next one, when a search
+        finds little among much. Errors: ValueError with a sentence for a word or cursor that is not understood.
         """
         conditions = parse_search(words)
+        if app_id is not None:
+            conditions.append(Condition("messages.app_id = ?", (app_id,)))
         below_id: int | None = _below(cursor)
         rows: list[MessageRow] = []
         for _ in range(WINDOWS):
@@ -70,6 +73,15 @@ class Messages:
         """Everything about one message, or None when it was never there or is pruned."""
         return await self._reader.read(partial(_read_detail, message_id=message_id))
 
+    async def state_of(self, message_id: int) -> RecipientState | None:
+        """Its state alone, cheaper than `find`; None when it is not there."""
+        row = await self._reader.read(lambda connection: connection.row("state_of_message", message_id=message_id))
+        return RecipientState(row["state"]) if row is not None else None
+
+    async def open_messages(self, local_user: str | None = None, limit: int = 10_000) -> list[OpenMessage]:
+        """What waits, oldest first; of one user of this machine, or of everybody."""
+        return await self._reader.read(partial(_read_open, local_user=local_user, limit=limit))
+
     async def counts(self) -> dict[RecipientState, int]:
         """Recipients by state; every state is there."""
         rows = await self._reader.read(lambda connection: connection.rows("recipient_counts"))
@@ -79,6 +91,24 @@ class Messages:
     async def overview(self, since_us: int) -> Overview:
         """The figures of the overview page."""
         return await self._reader.read(partial(_read_overview, since_us=since_us))
+
+
+def _read_open(connection: Connection, local_user: str | None, limit: int) -> list[OpenMessage]:
+    return [
+        OpenMessage(
+            message_id=row["message_id"],
+            state=RecipientState(row["state"]),
+            size_bytes=row["size_bytes"],
+            received_at_us=row["received_at_us"],
+            envelope_sender=row["envelope_sender"],
+            recipients=tuple(
+                _recipient_row(recipient)
+                for recipient in connection.rows("recipients_of_message", message_id=row["message_id"])
+                if not RecipientState(recipient["state"]).is_final
+            ),
+        )
+        for row in connection.rows("open_messages", local_user=local_user, limit=limit)
+    ]
 
 
 def _below(cursor: str | None) -> int:
@@ -203,6 +233,12 @@ def _read_detail(connection: Connection, message_id: int) -> MessageDetail | Non
         attempts=tuple(_attempt_row(attempt) for attempt in attempts),
         timeline=tuple(_timeline(connection, row, reception, repairs)),
         body=_body_of(connection.row("body_of_message", message_id=message_id)),
+        lane=Lane(row["lane"]),
+        send_at_us=row["send_at_us"],
+        expires_at_us=row["expires_at_us"],
+        tags=texts_of(row["tags"]),
+        metadata=msgspec.json.decode(row["metadata"], type=dict[str, str]),
+        dsn=dsn_of(row["dsn"]),
     )
 
 

@@ -2,21 +2,21 @@
 
 import asyncio
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from postroom.clock import MICROSECONDS
-from postroom.errors import LeaseLostError
+from postroom.errors import AlreadyKeptError, LeaseLostError
 from postroom.store import claims, interventions, keeping, pruning, settling
 from postroom.store.bodies import Bodies, BodyFiles
 from postroom.store.committer import Work
 from postroom.store.database import Connection
 from postroom.store.faults import FaultPoints
 from postroom.store.reader import Reader
-from postroom.store.records import Lease, NewMessage, Settlement, StoredBody
+from postroom.store.records import IdempotencyKey, Lease, NewMessage, Settlement, StoredBody
 from postroom.store.writer import Writer
 
 RESERVED_BYTES = 64 * 1024 * 1024  # left on the disk for settling what was taken
@@ -87,6 +87,38 @@ class Outbox:
         kept.add_done_callback(partial(self._learn_fate, new.body))
         await asyncio.shield(kept)
 
+    async def keep_together(self, messages: Sequence[NewMessage]) -> None:
+        """All of them or none. Errors: as `keep`, AlreadyKeptError for the first whose key is in use."""
+        for new in messages:
+            self._files.hand_over(new.body)
+        work: Work[Sequence[NewMessage], None] = Work("keep together", _keep_each_together, wakes=True)
+        try:
+            kept = self._writer.submit(work, messages, sum(map(keeping.weigh, messages)))
+        except Exception:
+            for new in messages:
+                self._files.take_back(new.body)
+            raise
+        for new in messages:
+            kept.add_done_callback(partial(self._learn_fate, new.body))
+        await asyncio.shield(kept)
+
+    async def find_kept(self, app_id: int, idempotency: IdempotencyKey) -> AlreadyKeptError | None:
+        """What was taken under this key within the last day, if anything."""
+
+        def find(connection: Connection) -> AlreadyKeptError | None:
+            row = connection.row(
+                "idempotency_key",
+                app_id=app_id,
+                key=idempotency.key,
+                item=idempotency.item,
+                oldest_us=connection.now_us - keeping.IDEMPOTENCY_US,
+            )
+            if row is None:
+                return None
+            return AlreadyKeptError(row["message_id"], row["request_hash"] == idempotency.request_hash)
+
+        return await self._reader.read(find)
+
     def _learn_fate(self, body: StoredBody, kept: "asyncio.Future[None]") -> None:
         """A file that was not kept is its writer's again; one that was kept is its row's."""
         if kept.exception() is None:
@@ -146,6 +178,11 @@ class Outbox:
         """What was held is due now. Errors: WrongStateError."""
         await self._writer.run(partial(interventions.release, message_id=message_id, who=who), wakes=True)
 
+    async def change_times(self, message_id: int, times: interventions.Times, who: str) -> None:
+        """Another time, expiry or lane for what has not ended. Errors: WrongStateError."""
+        change = partial(interventions.change_times, message_id=message_id, times=times, who=who)
+        await self._writer.run(change, wakes=True)
+
     async def prune(self, content_days: int, metadata_days: int, batch: int = 500) -> int:
         """Forget what is over its time, one small batch; how many messages that were. Call it until it says 0."""
         pruned = await self._writer.run(
@@ -159,3 +196,15 @@ class Outbox:
     async def has_room(self) -> bool:
         """Whether a message can be taken now: room on the disk and in the writer's queue."""
         return self._writer.has_room and shutil.disk_usage(self._folder).free > RESERVED_BYTES
+
+
+def _keep_each_together(connection: Connection, groups: Sequence[Sequence[NewMessage]]) -> list[Exception | None]:
+    """One group at a time: a key that is in use is found before anything of its group is written."""
+    answers: list[Exception | None] = []
+    for group in groups:
+        try:
+            keeping.keep_together(connection, group)
+            answers.append(None)
+        except AlreadyKeptError as kept:
+            answers.append(kept)
+    return answers

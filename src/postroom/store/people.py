@@ -2,17 +2,14 @@
 
 import hashlib
 import hmac
-import os
 import secrets
-
-from cryptography.exceptions import InvalidKey
-from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from postroom.clock import HOUR_US, MICROSECONDS
 from postroom.errors import AlreadyDoneError
 from postroom.store.audit import note
 from postroom.store.calls import Calls
 from postroom.store.database import Connection
+from postroom.store.passwords import hash_slowly, matches_slowly
 from postroom.store.reader import Reader
 from postroom.store.records import Person, Session
 from postroom.store.rows import person_of
@@ -22,11 +19,6 @@ SHORTEST_PASSPHRASE = 12
 LONGEST_PASSPHRASE = 1024  # hashing endless input is work for nothing
 SESSION_US = 12 * HOUR_US
 TOKEN_BYTES = 32
-
-# Argon2id with 19 MiB, two passes, one lane: the OWASP password storage cheat sheet's first choice.
-MEMORY_KIB = 19 * 1024
-PASSES = 2
-LANES = 1
 
 
 class People:
@@ -56,7 +48,7 @@ class People:
         Errors: AlreadyDoneError when somebody exists; ValueError with a sentence for the token or a field.
         """
         _check_fields(name, email, passphrase)
-        passphrase_hash = await self._calls.call(hash_passphrase, passphrase)
+        passphrase_hash = await self._calls.call(hash_slowly, passphrase)
 
         def create(connection: Connection) -> Person:
             if connection.row("anybody") is not None:
@@ -81,7 +73,7 @@ class People:
         """The person, or None; it takes the same time for an address that nobody has."""
         row = await self._reader.read(lambda connection: connection.row("person_by_email", email=_canonical(email)))
         stored = row["passphrase_hash"] if row is not None else await self._hash_of_nobody()
-        is_right = await self._calls.call(passphrase_matches, passphrase[:LONGEST_PASSPHRASE], stored)
+        is_right = await self._calls.call(matches_slowly, passphrase[:LONGEST_PASSPHRASE], stored)
         return person_of(row) if row is not None and is_right else None
 
     async def open_session(self, person_id: int) -> tuple[str, Session]:
@@ -113,25 +105,8 @@ class People:
 
     async def _hash_of_nobody(self) -> str:
         if self._nobody_hash is None:
-            self._nobody_hash = await self._calls.call(hash_passphrase, secrets.token_urlsafe(TOKEN_BYTES))
+            self._nobody_hash = await self._calls.call(hash_slowly, secrets.token_urlsafe(TOKEN_BYTES))
         return self._nobody_hash
-
-
-def hash_passphrase(passphrase: str) -> str:
-    """Argon2id in the PHC form, with its parameters."""
-    return _argon2id().derive_phc_encoded(passphrase.encode())
-
-
-def passphrase_matches(passphrase: str, stored: str) -> bool:
-    try:
-        Argon2id.verify_phc_encoded(passphrase.encode(), stored)
-    except InvalidKey:
-        return False
-    return True
-
-
-def _argon2id() -> Argon2id:
-    return Argon2id(salt=os.urandom(16), length=32, iterations=PASSES, lanes=LANES, memory_cost=MEMORY_KIB)
 
 
 def _check_fields(name: str, email: str, passphrase: str) -> None:

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 import msgspec
 
-from postroom.message import AfterUnknown, Lane, MailboxState, Reception, RecipientState
+from postroom.message import AfterUnknown, DsnRequest, Lane, MailboxState, Reception, RecipientState
 from postroom.outcome import Failure, Outcome, StopCause
 
 
@@ -150,16 +150,60 @@ class MailServerDraft(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, refresh_token="", scopes=(), verified_at_us=None)
 
 
-class App(msgspec.Struct, frozen=True):
+class SenderPolicy(StrEnum):
+    """What becomes of a sender that the app's list does not allow."""
+
+    REFUSE = "refuse"
+    REWRITE = "rewrite"
+    """The mail server's sender takes its place; replies go to the old one, which stays in `X-Original-From`."""
+    KEEP = "keep"
+    """It stays, and Microsoft decides: for programs that may speak for anybody."""
+
+
+class AppSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person decides about an app."""
+
+    name: str
+    kind: str = ""
+    owner: str = ""
+    """Whom to ask about it."""
+    senders: tuple[str, ...] = ()
+    """Addresses it may send from, or `@example.com` for all of a domain; empty means the mail server's only."""
+    sender_policy: SenderPolicy = SenderPolicy.REFUSE
+    recipient_domains: tuple[str, ...] = ()
+    """Where it may send to; empty means everywhere."""
+    message_limit_a_minute: int | None = None
+    message_limit_a_day: int | None = None
+    """In any 24 hours."""
+    size_limit_bytes: int | None = None
+    """Smaller than the listener's; None means the listener's."""
+    addresses: tuple[str, ...] = ()
+    """Networks such as 10.2.3.14/32 that it connects from; empty means anywhere."""
+    needs_sign_in: bool = True
+    """When not, its address alone says who it is: on the device listener only, and never without `addresses`."""
+    local_users: tuple[str, ...] = ()
+    """Users of this machine whose `sendmail` it is."""
+    fixes_lines: bool = False
+    """Bare line feeds, NUL and over-long lines are put right, not refused."""
+    allows_plain_text: bool = False
+    """No TLS asked of its addresses, on the device listener."""
+    allows_old_tls: bool = False
+    """TLS 1.0 and 1.1 for its addresses, on the device listener."""
+    allows_cram_md5: bool = False
+    """CRAM-MD5 for its addresses; its password is then kept sealed, not hashed."""
+    after_unknown: AfterUnknown = AfterUnknown.SEND_AGAIN
+
+    @property
+    def is_legacy(self) -> bool:
+        """Whether anything is allowed that a person should be reminded of."""
+        return self.allows_plain_text or self.allows_old_tls or self.allows_cram_md5
+
+
+class App(AppSettings, frozen=True, kw_only=True):
     """A program or device that may hand us mail."""
 
     app_id: int
-    name: str
     login: str
-    kind: str = ""
-    senders: tuple[str, ...] = ()
-    """Addresses it may send from; empty means the mail server's sender only."""
-    after_unknown: AfterUnknown = AfterUnknown.SEND_AGAIN
     is_enabled: bool = True
     is_internal: bool = False
     """Our own: the test mail. Cannot sign in, is not listed."""
@@ -167,6 +211,61 @@ class App(msgspec.Struct, frozen=True):
     last_used_at_us: int | None = None
     last_used_from: str | None = None
     last_used_tls: str | None = None
+    last_used_mechanism: str | None = None
+
+
+class AppPassword(msgspec.Struct, frozen=True):
+    """One of the at most two passwords with which an app signs in, without the password."""
+
+    credential_id: int
+    app_id: int
+    chosen_by_a_person: bool
+    """Kept from before, not made by a machine: weaker, to be renewed some day."""
+    created_at_us: int
+    last_used_at_us: int | None = None
+
+
+class ApiKey(msgspec.Struct, frozen=True):
+    """A key for the HTTP API, without the key."""
+
+    api_key_id: int
+    app_id: int
+    name: str
+    shown_start: str
+    """Its first letters, by which people tell keys apart."""
+    scopes: tuple[str, ...]
+    created_at_us: int
+    expires_at_us: int | None = None
+    last_used_at_us: int | None = None
+    last_used_from: str | None = None
+
+
+class RefusedAttempt(msgspec.Struct, frozen=True):
+    """A client that was turned away, as the listener saw it."""
+
+    address: str
+    listener: str
+    helo: str
+    login: str
+    """The user name that it tried; empty when it tried none."""
+    code: str
+    """The refusal's code, such as `unknown_device`."""
+    text: str
+    at_us: int
+
+
+class RefusedClient(msgspec.Struct, frozen=True):
+    """What is known of an address that was turned away lately."""
+
+    address: str
+    listener: str
+    helo: str
+    login: str
+    code: str
+    text: str
+    attempts: int
+    first_at_us: int
+    last_at_us: int
 
 
 class Person(msgspec.Struct, frozen=True):
@@ -212,6 +311,24 @@ class NewMessage(msgspec.Struct, frozen=True):
     lane: Lane = Lane.NORMAL
     is_eight_bit: bool = False
     needs_smtputf8: bool = False
+    send_at_us: int | None = None
+    """Not before; None means at once."""
+    expires_at_us: int | None = None
+    """Not after: an expiry that the sender set, in wall time."""
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, str] = {}
+    dsn: DsnRequest | None = None
+    idempotency: "IdempotencyKey | None" = None
+
+
+class IdempotencyKey(msgspec.Struct, frozen=True):
+    """By which a request that is repeated is known again: kept in the transaction that keeps its message."""
+
+    key: str
+    request_hash: bytes
+    """SHA-256 of what was asked; another request under the same key is refused."""
+    item: int = 0
+    """Which message of a batch."""
 
 
 class OpenRecipient(msgspec.Struct, frozen=True):
@@ -237,6 +354,9 @@ class Lease(msgspec.Struct, frozen=True):
     is_eight_bit: bool
     needs_smtputf8: bool
     after_unknown: AfterUnknown
+    dsn: DsnRequest | None
+    message_expires_at_us: int | None
+    """The expiry that the sender set, in wall time."""
     age_us: int
     """How long the message has waited while its mailbox could send: what its lifetime is measured by."""
 
@@ -320,6 +440,38 @@ class MessageDetail(msgspec.Struct, frozen=True):
     timeline: tuple[TimelineEntry, ...]
     body: StoredBody | None
     """None when the content was pruned."""
+    lane: Lane = Lane.NORMAL
+    send_at_us: int | None = None
+    expires_at_us: int | None = None
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, str] = {}
+    dsn: DsnRequest | None = None
+
+
+class OpenMessage(msgspec.Struct, frozen=True):
+    """A message that waits, as the list of the outbox shows it."""
+
+    message_id: int
+    state: RecipientState
+    size_bytes: int
+    received_at_us: int
+    envelope_sender: str
+    recipients: tuple[RecipientRow, ...]
+    """Those that have not ended."""
+
+
+class AppFigures(msgspec.Struct, frozen=True):
+    """How much an app sent since the time asked for."""
+
+    messages: int
+    failed: int
+
+
+SCOPES = (
+    "send", "messages:read", "messages:write", "content:read", "settings:read", "settings:write", "credentials:write",
+    "audit:read", "metrics:read",
+)  # fmt: skip
+"""What a key of the HTTP API may be allowed to do."""
 
 
 class AuditEntry(msgspec.Struct, frozen=True):

@@ -5,17 +5,21 @@ from typing import Any
 
 import msgspec
 
-from postroom.message import AfterUnknown, MailboxState
+from postroom.message import AfterUnknown, DsnRequest, MailboxState
 from postroom.outcome import Failure, StopCause
 from postroom.store.database import Row
 from postroom.store.records import (
+    ApiKey,
     App,
+    AppPassword,
     AuditEntry,
     Authentication,
     EmailType,
     Mailbox,
     MailServer,
     Person,
+    RefusedClient,
+    SenderPolicy,
     SendRight,
     SignedInUser,
 )
@@ -71,7 +75,20 @@ def app_of(row: Row) -> App:
         name=row["name"],
         login=row["login"] or "",
         kind=row["kind"],
+        owner=row["owner"],
         senders=texts_of(row["senders"]),
+        sender_policy=SenderPolicy(row["sender_policy"]),
+        recipient_domains=texts_of(row["recipient_domains"]),
+        message_limit_a_minute=row["message_limit_a_minute"],
+        message_limit_a_day=row["message_limit_a_day"],
+        size_limit_bytes=row["size_limit_bytes"],
+        addresses=texts_of(row["addresses"]),
+        needs_sign_in=bool(row["needs_sign_in"]),
+        local_users=texts_of(row["local_users"]),
+        fixes_lines=bool(row["fixes_lines"]),
+        allows_plain_text=bool(row["allows_plain_text"]),
+        allows_old_tls=bool(row["allows_old_tls"]),
+        allows_cram_md5=bool(row["allows_cram_md5"]),
         after_unknown=AfterUnknown(row["after_unknown"]),
         is_enabled=bool(row["is_enabled"]),
         is_internal=bool(row["is_internal"]),
@@ -79,6 +96,45 @@ def app_of(row: Row) -> App:
         last_used_at_us=row["last_used_at_us"],
         last_used_from=row["last_used_from"],
         last_used_tls=row["last_used_tls"],
+        last_used_mechanism=row["last_used_mechanism"],
+    )
+
+
+def app_password_of(row: Row) -> AppPassword:
+    return AppPassword(
+        row["credential_id"],
+        row["app_id"],
+        bool(row["is_chosen_by_a_person"]),
+        row["created_at_us"],
+        row["last_used_at_us"],
+    )
+
+
+def api_key_of(row: Row) -> ApiKey:
+    return ApiKey(
+        api_key_id=row["api_key_id"],
+        app_id=row["app_id"],
+        name=row["name"],
+        shown_start=row["shown_start"],
+        scopes=texts_of(row["scopes"]),
+        created_at_us=row["created_at_us"],
+        expires_at_us=row["expires_at_us"],
+        last_used_at_us=row["last_used_at_us"],
+        last_used_from=row["last_used_from"],
+    )
+
+
+def refused_client_of(row: Row) -> RefusedClient:
+    return RefusedClient(
+        address=row["address"],
+        listener=row["listener"],
+        helo=row["helo"],
+        login=row["login"],
+        code=row["code"],
+        text=row["text"],
+        attempts=row["attempts"],
+        first_at_us=row["first_at_us"],
+        last_at_us=row["last_at_us"],
     )
 
 
@@ -98,6 +154,10 @@ def failure_of(text: str | None) -> Failure | None:
 
 def user_of(text: str | None) -> SignedInUser | None:
     return msgspec.json.decode(text, type=SignedInUser) if text else None
+
+
+def dsn_of(text: str | None) -> DsnRequest | None:
+    return msgspec.json.decode(text, type=DsnRequest) if text else None
 
 
 def texts_of(text: str) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 
 from postroom.clock import Clock
 from postroom.ids import IdMaker
+from postroom.store.api_keys import ApiKeys
 from postroom.store.apps import Apps
 from postroom.store.audit import Audit
 from postroom.store.bodies import Bodies, BodyFiles
@@ -18,6 +19,7 @@ from postroom.store.opening import Opening
 from postroom.store.outbox import Outbox, Wakeup
 from postroom.store.people import People
 from postroom.store.reader import Reader
+from postroom.store.refused_clients import RefusedClients
 from postroom.store.writer import InlineWriter, ThreadWriter, Writer
 from postroom.vault import Vault
 
@@ -57,7 +59,9 @@ class Store:
         self.messages: Messages = Messages(reader)
         self.mail_servers: MailServers = MailServers(writer, reader, vault)
         self.mailboxes: Mailboxes = Mailboxes(writer, reader, vault)
-        self.apps: Apps = Apps(writer, reader, clock)
+        self.apps: Apps = Apps(writer, reader, clock, vault, calls.hashing)
+        self.api_keys: ApiKeys = ApiKeys(writer, reader, clock)
+        self.refused_clients: RefusedClients = RefusedClients(writer, reader)
         self.people: People = People(writer, reader, calls.hashing)
         self.audit: Audit = Audit(writer, reader)
 

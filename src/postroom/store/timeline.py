@@ -8,7 +8,7 @@ from postroom.message import Reception
 from postroom.store.database import Connection
 from postroom.store.records import TimelineEntry
 
-_WAYS = {"smtp": "by SMTP"}
+_WAYS = {"smtp": "by SMTP", "http": "by HTTP", "sendmail": "by sendmail"}
 
 
 def add_entries(connection: Connection, entries: Sequence[tuple[int, str, str, str]]) -> None:
@@ -41,6 +41,8 @@ def reception_sentence(reception: Reception) -> str:
     words = [f"Received {_WAYS.get(reception.way, 'as ' + reception.way)}"]
     if reception.peer_address:
         words.append(f"from {reception.peer_address}" + (f" ({reception.helo})" if reception.helo else ""))
+    if reception.local_user:
+        words.append(f"from {reception.local_user} on this machine")
     parts = [" ".join(words)]
     if reception.login:
         parts.append(

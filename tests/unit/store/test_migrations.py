@@ -36,10 +36,21 @@ def test_a_second_start_applies_nothing(tmp_path: Path) -> None:
 
 
 def test_a_later_migration_is_added(tmp_path: Path) -> None:
-    later = Migration(2, "later", "CREATE TABLE later (a INTEGER) STRICT;")
+    later = Migration(len(load_migrations()) + 1, "later", "CREATE TABLE later (a INTEGER) STRICT;")
     with migrated(tmp_path) as connection:
         migrate(connection, [*load_migrations(), later])
         assert connection.raw.execute("SELECT count(*) FROM later").fetchone()[0] == 0
+
+
+def test_a_database_of_the_first_schema_is_brought_up_to_date(tmp_path: Path) -> None:
+    first = load_migrations()[:1]
+    connection = open_writer(tmp_path / "postroom.sqlite3", {}, ManualClock(), busy_seconds=0)
+    migrate(connection, first)
+    connection.raw.execute("INSERT INTO apps (app_id, name, login) VALUES (7, 'HP', 'hp')")
+    migrate(connection)
+    row = connection.raw.execute("SELECT sender_policy, needs_sign_in, addresses FROM apps WHERE app_id = 7").fetchone()
+    assert tuple(row) == ("refuse", 1, "[]")
+    connection.close()
 
 
 def test_every_table_is_strict(tmp_path: Path) -> None:

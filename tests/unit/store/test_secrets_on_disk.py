@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from postroom.store.records import Authentication
+from postroom.store.records import AppSettings, Authentication
 from tests.contract.kept_store import MAILBOX_ID, KeptStore
 
 pytestmark = pytest.mark.anyio
@@ -39,7 +39,7 @@ async def test_no_secret_stands_on_the_disk_in_clear(tmp_path: Path) -> None:
     link = await store.people.make_setup_link_token()
     person = await store.people.create_first(link, "Anna", "anna@contoso.com", planted["passphrase"])
     cookie, session = await store.people.open_session(person.person_id)
-    _, app_password = await store.apps.create("HP", "", (), "anna")
+    _, app_password = await store.apps.create(AppSettings(name="HP"), "anna")
     secrets = [*planted.values(), link, cookie, session.csrf_token, app_password]
     assert hits(kept.folder, "visible@contoso.com") != [], "the search itself must be able to find something"
     for secret in secrets:

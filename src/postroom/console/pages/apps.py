@@ -1,5 +1,6 @@
 """Apps & devices: who may hand us mail, with which user name and password, in whose name."""
 
+import msgspec
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -7,7 +8,7 @@ from postroom.console.forms import Troubles, address_trouble
 from postroom.console.language import _
 from postroom.console.visit import Visit
 from postroom.ids import parse_public_id, public_id
-from postroom.store.records import App
+from postroom.store.records import App, AppSettings
 
 KINDS = ("Printer or scanner", "Monitoring", "Backup or storage", "Web application", "Script", "Other")
 
@@ -25,7 +26,8 @@ async def create(visit: Visit) -> Response:
     if troubles:
         return await _list_page(visit, troubles)
     kind = form.text("kind") if form.text("kind") in KINDS else KINDS[-1]
-    app, password = await visit.rooms.store.apps.create(form.text("name"), kind, form.lines("senders"), visit.who)
+    settings = AppSettings(name=form.text("name"), kind=kind, senders=form.lines("senders"))
+    app, password = await visit.rooms.store.apps.create(settings, visit.who)
     return await _credentials_page(visit, app, password)
 
 
@@ -39,13 +41,13 @@ async def change_senders(visit: Visit) -> Response:
     troubles = _judge_senders(senders)
     if troubles:
         return await _app_page(visit, app, troubles)
-    await visit.rooms.store.apps.change_senders(app.app_id, senders, visit.who)
+    await visit.rooms.store.apps.change(app.app_id, msgspec.structs.replace(app, senders=senders), visit.who)
     return visit.go(f"/apps/{public_id(app.app_id)}", said="senders")
 
 
 async def rotate_password(visit: Visit) -> Response:
     app = await _find(visit)
-    password = await visit.rooms.store.apps.rotate_password(app.app_id, visit.who)
+    password = await visit.rooms.store.apps.add_password(app.app_id, visit.who)
     return await _credentials_page(visit, app, password)
 
 

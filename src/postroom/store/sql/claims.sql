@@ -20,6 +20,20 @@ FROM mailboxes
 WHERE (state IN ('ready', 'slowed') OR (state = 'stopped' AND cause <> 'paused' AND until_us <= :now_us))
 ORDER BY (SELECT max(used_at_us) FROM pace_slots WHERE mailbox_id = mailboxes.mailbox_id), mailbox_id
 
+-- name: scheduled_that_are_due
+SELECT DISTINCT message_id, delivery_id FROM (
+    SELECT message_id, delivery_id FROM recipients
+    WHERE state = 'scheduled' AND next_attempt_at_us <= :now_us
+    ORDER BY next_attempt_at_us LIMIT :limit
+)
+
+-- name: queue_scheduled
+UPDATE recipients SET state = 'queued', changed_at_us = :now_us, next_attempt_at_us = NULL
+WHERE state = 'scheduled' AND message_id IN (SELECT value FROM json_each(:messages))
+
+-- name: next_scheduled
+SELECT min(next_attempt_at_us) AS at_us FROM recipients WHERE state = 'scheduled'
+
 -- name: wake_waiting
 -- What waited for its time is due now.
 UPDATE deliveries SET stage = 'due'
@@ -39,7 +53,8 @@ ORDER BY lane, delivery_id LIMIT 1
 -- By lane, then by age.
 SELECT deliveries.delivery_id, deliveries.message_id, deliveries.mail_server_id, deliveries.ready_us_at_intake,
        messages.attempts, messages.envelope_sender, messages.header_from, messages.is_eight_bit,
-       messages.needs_smtputf8, apps.after_unknown, bodies.size_bytes, bodies.content, bodies.file_name
+       messages.needs_smtputf8, messages.dsn, messages.expires_at_us AS message_expires_at_us,
+       apps.after_unknown, bodies.size_bytes, bodies.content, bodies.file_name
 FROM (
     SELECT * FROM deliveries
     WHERE stage = 'due' AND mailbox_id = :mailbox_id

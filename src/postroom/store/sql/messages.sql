@@ -8,6 +8,15 @@ CROSS JOIN messages ON messages.message_id = given.value
 CROSS JOIN apps ON apps.app_id = messages.app_id
 ORDER BY messages.message_id DESC
 
+-- name: state_of_message
+SELECT app_id, state, finished_at_us FROM messages WHERE message_id = :message_id
+
+-- name: open_messages
+-- What waits, oldest first: of everybody, or what one user of this machine handed in.
+SELECT messages.* FROM deliveries CROSS JOIN messages USING (message_id)
+WHERE :local_user IS NULL OR messages.reception ->> 'local_user' = :local_user
+ORDER BY messages.message_id LIMIT :limit
+
 -- name: recipients_of_message
 SELECT * FROM recipients WHERE message_id = :message_id ORDER BY recipient_id
 

@@ -48,3 +48,6 @@ DELETE FROM tallies WHERE quarter < :quarter
 
 -- name: delete_ended_sessions
 DELETE FROM sessions WHERE expires_at_us <= :now_us
+
+-- name: delete_idempotency_keys
+DELETE FROM idempotency_keys WHERE kept_at_us <= :until_us

@@ -36,7 +36,8 @@ WHERE attempts.attempt_id = ended.value ->> 'attempt_id' AND attempts.ended_at_u
 -- name: delivery_stages
 -- Where each delivery belongs now that its recipients have moved: by its open recipients.
 SELECT deliveries.delivery_id, count(recipients.recipient_id) AS open_recipients,
-       min(CASE WHEN recipients.state IN ('queued', 'deferred') THEN coalesce(recipients.next_attempt_at_us, 0) END)
+       min(CASE WHEN recipients.state IN ('queued', 'deferred', 'scheduled')
+                THEN coalesce(recipients.next_attempt_at_us, 0) END)
            AS due_at_us
 FROM json_each(:deliveries) AS given
 CROSS JOIN deliveries ON deliveries.delivery_id = given.value
