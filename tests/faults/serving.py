@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from postroom.cli import main as postroom_command
+from postroom.cli.commands import main as postroom_command
 from postroom.clock import SystemClock
 from postroom.message import RecipientState
 from postroom.store import Store

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from postroom import server
-from postroom.cli import main
+from postroom.cli.commands import main
 from postroom.clock import MICROSECONDS, SystemClock
 from postroom.simulator.tokens import Tokens
 from postroom.store import Store

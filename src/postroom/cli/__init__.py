@@ -1,19 +1,33 @@
-"""The commands: parse, call, print, exit code."""
+"""The commands: parse, call, print, exit code.
 
-import click
+Nothing else is imported here: cron starts `sendmail` for every mail, and must not wait for the whole server to load.
+"""
 
-from postroom import __version__
-from postroom.cli.init import init
-from postroom.cli.serve import serve
-from postroom.cli.simulate import simulate
+import os.path
+import sys
+
+PERSONALITIES = {
+    "sendmail": "Hand in a message as sendmail(8) does: for cron, PHP, scripts.",
+    "mailq": "List the mail that waits.",
+    "newaliases": "Do nothing: there are no alias files.",
+}
+"""Names by which other programs know a mail system (sendmail(8)); a symbolic link gives them to ours."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="postroom")
 def main() -> None:
-    """Postroom: the outbound mail server between everything that sends mail and Microsoft 365."""
+    """The program by its own name: `sendmail`, `postroom-sendmail`, or `postroom sendmail`; anything else is ours."""
+    name, arguments = _called_as(sys.argv)
+    if name in PERSONALITIES:
+        from postroom.cli.sendmail import main as sendmail
+
+        sys.exit(sendmail(name, arguments))
+    from postroom.cli.commands import main as postroom
+
+    postroom()
 
 
-main.add_command(init)
-main.add_command(serve)
-main.add_command(simulate)
+def _called_as(words: list[str]) -> tuple[str, list[str]]:
+    name = os.path.basename(words[0]).removeprefix("postroom-")
+    if name in PERSONALITIES:
+        return name, words[1:]
+    return (words[1], words[2:]) if len(words) > 1 and words[1] in PERSONALITIES else (name, words[1:])
