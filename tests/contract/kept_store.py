@@ -10,12 +10,14 @@ from postroom.message import AfterUnknown, Lane, Reception
 from postroom.outcome import Failure, FailureClass, Outcome, Refused, Sent, StopCause, Stopped, TryLater, Unknown
 from postroom.store import Store
 from postroom.store.faults import FaultHook
+from postroom.store.outbox import OutboxLimits
 from postroom.store.records import AppSettings, Lease, MailServerDraft, NewMessage, Settlement, StoredBody
 from postroom.vault import Vault
 
 Engine = Literal["thread", "inline"]
 ENGINES: tuple[Engine, ...] = ("thread", "inline")
 MAILBOX_ID = 1
+NO_LIMITS = OutboxLimits()
 
 BUSY = Failure(FailureClass.THROTTLE, "busy", "451 4.7.500 Server busy", "wait", smtp_code=451, enhanced="4.7.500")
 NO_SUCH_USER = Failure(FailureClass.RECIPIENT, "recipient_unknown", "550 5.1.1 No such user", "recipient_unknown")
@@ -51,14 +53,16 @@ class KeptStore:
         assert self._store is not None
         return self._store
 
-    async def open(self, fault: FaultHook | None = None) -> Store:
+    async def open(self, fault: FaultHook | None = None, limits: OutboxLimits = NO_LIMITS) -> Store:
         await self.close()
-        self._store = await Store.open(self.folder, self.clock, self.vault, writer=self.engine, fault=fault)
+        self._store = await Store.open(
+            self.folder, self.clock, self.vault, writer=self.engine, fault=fault, limits=limits
+        )
         return self._store
 
-    async def open_set_up(self, fault: FaultHook | None = None) -> Store:
+    async def open_set_up(self, fault: FaultHook | None = None, limits: OutboxLimits = NO_LIMITS) -> Store:
         """With a mailbox that is ready and an app."""
-        store = await self.open(fault)
+        store = await self.open(fault, limits)
         await store.mail_servers.save(self.draft(), "anna")
         app, _ = await store.apps.create(AppSettings(name="Scanner"), "anna")
         self.app_id = app.app_id

@@ -21,7 +21,7 @@ from postroom.deliver.retry import Circumstances, Strikes, conclude
 from postroom.deliver.transport import Report, Transport
 from postroom.errors import LeaseLostError, PostroomError, StoreFullError, StoreUnavailableError
 from postroom.ids import public_id
-from postroom.outcome import Failure, FailureClass, Outcome, Sent, TryLater, Unknown
+from postroom.outcome import Failure, FailureClass, Outcome, Refused, Sent, TryLater, Unknown
 from postroom.store.records import Lease, Mailbox, MailServer, Settlement, StoredBody
 
 log = structlog.get_logger("postroom.deliver")
@@ -36,6 +36,16 @@ STORE_TROUBLE_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)
 Done = TypeVar("Done")
 TransportFor = Callable[[MailServer, Mailbox], Transport]
 
+
+EXPIRED = Refused(
+    Failure(
+        FailureClass.LOCAL,  # it proves nothing about the mailbox
+        code="expired",
+        text="It was not sent before the expiry that its sender set.",
+        remedy_id="message_expired",
+    )
+)
+"""The one expiry that is wall time: the sender chose it."""
 
 class WorkerOutbox(LeaseBook, Protocol):
     """What the worker needs of the outbox."""
@@ -198,6 +208,8 @@ class Worker:
 
     async def _send(self, lease: Lease, keeper: LeaseKeeper) -> Report:
         """The transport's report; an error of our own is an outcome too, so that no message stops another."""
+        if lease.message_expires_at_us is not None and lease.message_expires_at_us <= self._clock.now_us():
+            return Report((EXPIRED,) * len(lease.recipients))
         try:
             parcel = await make_parcel(
                 lease, self._store.bodies.read, may_finish=keeper.may_finish, is_moving=keeper.is_moving

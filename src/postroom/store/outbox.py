@@ -8,8 +8,9 @@ from pathlib import Path
 
 import msgspec
 
-from postroom.clock import MICROSECONDS
+from postroom.clock import MICROSECONDS, Clock
 from postroom.errors import AlreadyKeptError, LeaseLostError
+from postroom.message import RecipientState
 from postroom.store import claims, interventions, keeping, pruning, settling
 from postroom.store.bodies import Bodies, BodyFiles
 from postroom.store.committer import Work
@@ -19,7 +20,16 @@ from postroom.store.reader import Reader
 from postroom.store.records import IdempotencyKey, Lease, NewMessage, Settlement, StoredBody
 from postroom.store.writer import Writer
 
-RESERVED_BYTES = 64 * 1024 * 1024  # left on the disk for settling what was taken
+COUNTED_AGAIN_AFTER_US = MICROSECONDS
+
+
+class OutboxLimits(msgspec.Struct, frozen=True):
+    """How much may wait; beyond it `has_room` says no, until there is room again."""
+
+    recipient_limit: int = 1_000_000
+    """Recipients that have not ended."""
+    reserved_bytes: int = 64 * 1024 * 1024
+    """Left on the disk for settling what was taken."""
 
 
 class Wakeup:
@@ -55,6 +65,8 @@ class Outbox:
         wakeup: Wakeup,
         faults: FaultPoints,
         folder: Path,
+        clock: Clock,
+        limits: OutboxLimits,
     ) -> None:
         self._writer = writer
         self._reader = reader
@@ -64,6 +76,10 @@ class Outbox:
         self._wakeup = wakeup
         self._faults = faults
         self._folder = folder
+        self._clock = clock
+        self._limits = limits
+        self._open_recipients = 0
+        self._counted_at_us = 0
         self._keep_work: Work[NewMessage, None] = Work(
             "keep", partial(keeping.keep_messages, faults=faults), wakes=True
         )
@@ -194,8 +210,22 @@ class Outbox:
         return pruned.messages
 
     async def has_room(self) -> bool:
-        """Whether a message can be taken now: room on the disk and in the writer's queue."""
-        return self._writer.has_room and shutil.disk_usage(self._folder).free > RESERVED_BYTES
+        """Whether a message can be taken now: room in the outbox, on the disk and in the writer's queue.
+
+        The outbox is counted once a second.
+        """
+        if not self._writer.has_room or shutil.disk_usage(self._folder).free <= self._limits.reserved_bytes:
+            return False
+        now_us = self._clock.now_us()
+        if not 0 <= now_us - self._counted_at_us < COUNTED_AGAIN_AFTER_US:
+            self._counted_at_us = now_us
+            self._open_recipients = await self._reader.read(_count_open_recipients)
+        return self._open_recipients < self._limits.recipient_limit
+
+
+def _count_open_recipients(connection: Connection) -> int:
+    rows = connection.rows("recipient_counts")
+    return sum(row["recipients"] for row in rows if not RecipientState(row["state"]).is_final)
 
 
 def _keep_each_together(connection: Connection, groups: Sequence[Sequence[NewMessage]]) -> list[Exception | None]:

@@ -16,7 +16,7 @@ from postroom.store.mail_servers import MailServers
 from postroom.store.mailboxes import Mailboxes
 from postroom.store.messages import Messages
 from postroom.store.opening import Opening
-from postroom.store.outbox import Outbox, Wakeup
+from postroom.store.outbox import Outbox, OutboxLimits, Wakeup
 from postroom.store.people import People
 from postroom.store.reader import Reader
 from postroom.store.refused_clients import RefusedClients
@@ -30,7 +30,14 @@ class Store:
     """What must survive. Made by `Store.open`, ended by `close`."""
 
     def __init__(
-        self, opened: Opening, writer: Writer, reader: Reader, calls: "AllCalls", wakeup: Wakeup, lock: FolderLock
+        self,
+        opened: Opening,
+        writer: Writer,
+        reader: Reader,
+        calls: "AllCalls",
+        wakeup: Wakeup,
+        lock: FolderLock,
+        limits: OutboxLimits,
     ) -> None:
         clock, vault, files = opened.clock, opened.vault, BodyFiles(opened.bodies_folder, calls.disk, opened.faults)
         self._writer = writer
@@ -55,6 +62,8 @@ class Store:
             wakeup=wakeup,
             faults=opened.faults,
             folder=opened.folder,
+            clock=clock,
+            limits=limits,
         )
         self.messages: Messages = Messages(reader)
         self.mail_servers: MailServers = MailServers(writer, reader, vault)
@@ -74,6 +83,7 @@ class Store:
         *,
         writer: Literal["thread", "inline"] = "thread",
         fault: FaultHook | None = None,
+        limits: OutboxLimits = OutboxLimits(),  # noqa: B008 - frozen
     ) -> "Store":
         """Take the folder, bring the schema up to date, prove the vault's key, end what earlier boots left open.
 
@@ -82,13 +92,14 @@ class Store:
         """
         lock = FolderLock(data_folder)
         try:
-            return await cls._open_locked(lock, Opening(data_folder, clock, vault, FaultPoints(fault)), writer)
+            opening = Opening(data_folder, clock, vault, FaultPoints(fault))
+            return await cls._open_locked(lock, opening, writer, limits)
         except BaseException:
             lock.release()
             raise
 
     @classmethod
-    async def _open_locked(cls, lock: FolderLock, opening: Opening, kind: str) -> "Store":
+    async def _open_locked(cls, lock: FolderLock, opening: Opening, kind: str, limits: OutboxLimits) -> "Store":
         lock.make_folder(opening.bodies_folder)
         wakeup = Wakeup()
         writer = await _start_writer(opening, kind, wakeup)
@@ -98,7 +109,7 @@ class Store:
         except BaseException:
             await writer.close()
             raise
-        store = cls(opening, writer, reader, calls, wakeup, lock)
+        store = cls(opening, writer, reader, calls, wakeup, lock, limits)
         try:
             await store.bodies.sweep()
         except BaseException:

@@ -5,6 +5,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from postroom.clock import DAY_US, MICROSECONDS, MINUTE_US
@@ -112,6 +113,16 @@ async def test_what_is_due_is_sent_and_written_down(ready: KeptStore) -> None:
     assert attempt.server == "smtp.office365.com:587"
     assert attempt.dialogue == (DialogueLine(3, "S", "250 2.0.0 OK"),)
     assert attempt.outcomes == (("bob@fabrikam.com", SENT),)
+
+
+async def test_what_has_expired_is_not_sent_and_says_so(ready: KeptStore) -> None:
+    new = msgspec.structs.replace(ready.message(), expires_at_us=ready.clock.now_us())
+    await ready.store.outbox.keep(new)
+    async with AtWork(ready, always(SENT)) as work:
+        detail = await work.until(new.message_id, "failed")
+    assert work.transport.parcels == []
+    assert detail.recipients[0].failure is not None
+    assert detail.recipients[0].failure.code == "expired"
 
 
 async def test_what_comes_later_wakes_the_worker(ready: KeptStore) -> None:

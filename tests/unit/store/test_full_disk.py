@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from postroom.errors import StoreFullError
-from postroom.store import outbox
+from postroom.store.outbox import OutboxLimits
 from postroom.store.records import StoredBody
-from tests.contract.kept_store import ENGINES, Engine, KeptStore
+from tests.contract.kept_store import ENGINES, SENT, Engine, KeptStore
 
 pytestmark = pytest.mark.anyio
 
@@ -43,9 +43,22 @@ async def test_a_full_database_takes_small_mail_and_refuses_large_until_there_is
     await kept.close()
 
 
-async def test_room_is_left_for_settling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_room_is_left_for_settling(tmp_path: Path) -> None:
     kept = KeptStore(tmp_path / "data", "inline")
-    await kept.open_set_up()
-    monkeypatch.setattr(outbox, "RESERVED_BYTES", 1 << 62)
+    await kept.open_set_up(limits=OutboxLimits(reserved_bytes=1 << 62))
     assert not await kept.store.outbox.has_room()
+    await kept.close()
+
+
+async def test_only_so_many_recipients_may_wait_and_room_comes_back_by_itself(tmp_path: Path) -> None:
+    kept = KeptStore(tmp_path / "data", "inline")
+    await kept.open_set_up(limits=OutboxLimits(recipient_limit=2))
+    await kept.keep("a@fabrikam.com")
+    assert await kept.store.outbox.has_room()
+    await kept.keep("b@fabrikam.com")
+    kept.clock.advance(1)
+    assert not await kept.store.outbox.has_room()
+    await kept.settle(await kept.lease_one(), SENT)
+    kept.clock.advance(1)
+    assert await kept.store.outbox.has_room()
     await kept.close()
