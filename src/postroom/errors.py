@@ -73,6 +73,8 @@ class RefusalReply(msgspec.Struct, frozen=True):
     http_status: int
     remedy_id: str
     field: str | None = None
+    retry_after_seconds: int | None = None
+    """When to come again, where that is known."""
 
     @property
     def is_temporary(self) -> bool:

@@ -32,6 +32,7 @@ from postroom.network import Internet, Network, Rehearsal, http_client
 from postroom.settings import Settings
 from postroom.simulator.service import Simulator
 from postroom.store import Store
+from postroom.store.outbox import OutboxLimits
 from postroom.store.records import MailServerDraft
 from postroom.vault import Vault, load_or_make_key
 
@@ -114,7 +115,7 @@ class Server:
         keeper = self._start_keeper(http)
         self._start_worker(network, keeper)
         self._run("pruning", self._prune())
-        intake = Intake(self.store, self._clock, self._host_name, settings.smtp.size_limit_bytes)
+        intake = Intake(self.store, self._clock, self._host_name, settings.smtp.size_limit_bytes, settings.sendmail.default_domain)
         await self._start_smtp_server(intake)
         await self._start_console(network, http, intake)
 
@@ -140,7 +141,9 @@ class Server:
 
     async def _open_store(self) -> Store:
         vault = Vault(load_or_make_key(self._settings.vault_key_path))
-        store = await Store.open(self._settings.data_path, self._clock, vault)
+        outbox = self._settings.outbox
+        limits = OutboxLimits(outbox.recipient_limit, outbox.reserved_bytes)
+        store = await Store.open(self._settings.data_path, self._clock, vault, limits=limits)
         self._stack.push_async_callback(store.close)
         return store
 

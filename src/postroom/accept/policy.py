@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import msgspec
 
 from postroom.accept import refusals
-from postroom.store.records import App, Mailbox, MailServer
+from postroom.store.records import App, Mailbox, MailServer, SenderPolicy
 from postroom.wire.paths import AddressError, check_address
 
 RECIPIENT_LIMIT = 500
@@ -15,57 +15,99 @@ RECEIVED_LIMIT = 50
 OWN_RECEIVED_LIMIT = 2
 
 
-class SenderRules(msgspec.Struct, frozen=True):
-    """Which addresses an app may send from."""
+class AppRules(msgspec.Struct, frozen=True):
+    """What an app may do, with what the mail server adds to it."""
 
-    app_name: str
+    app: App
     senders: tuple[str, ...]
+    """As people wrote them: addresses, or `@example.com` for all of a domain."""
     forms: frozenset[str]
-    """The same addresses, as they are compared."""
+    """The same, as they are compared."""
+    fallback_sender: str
+    """Takes the place of a sender that is not allowed, where the app's policy is to rewrite; may be empty."""
+    recipient_domains: frozenset[str]
+    default_domain: str
+    """Put behind an address without a domain; may be empty."""
 
-    @classmethod
-    def of(cls, app_name: str, senders: tuple[str, ...]) -> "SenderRules":
-        return cls(app_name, senders, frozenset(map(same_form, senders)))
+    @property
+    def name(self) -> str:
+        return self.app.name
+
+    def allows(self, address: str) -> bool:
+        """Whether the app's list names the address or its domain."""
+        form = same_form(address)
+        return form in self.forms or "@" + form.rpartition("@")[2] in self.forms
 
 
-def sender_rules(app: App, mail_server: MailServer, mailbox: Mailbox) -> SenderRules:
+def app_rules(app: App, mail_server: MailServer, mailbox: Mailbox, default_domain: str = "") -> AppRules:
     """The app's own list, or the mail server's sender and username; Refusal when neither is there yet."""
-    senders = app.senders or tuple(dict.fromkeys(filter(None, (mail_server.sender, mailbox.username))))
+    own = tuple(dict.fromkeys(filter(None, (mail_server.sender, mailbox.username))))
+    senders = app.senders or own
     if not senders:
         raise refusals.mail_server_not_set_up(app.name)
-    return SenderRules.of(app.name, senders)
+    addresses = [sender for sender in app.senders if not sender.startswith("@")]
+    fallback = (*addresses, *own, "")[0]
+    return AppRules(
+        app=app,
+        senders=senders,
+        forms=frozenset(map(same_form, senders)),
+        fallback_sender=fallback,
+        recipient_domains=frozenset(same_form("@" + domain.lstrip("@")) for domain in app.recipient_domains),
+        default_domain=default_domain or (own or ("",))[0].rpartition("@")[2],
+    )
 
 
-def check_envelope_sender(rules: SenderRules, address: str) -> None:
-    """The null sender, of notices and automatic replies, is everybody's (RFC 5321 4.5.5)."""
+def with_domain(address: str, default_domain: str) -> str:
+    """`root` becomes `root@example.com`, where a default is known."""
+    return f"{address}@{default_domain}" if address and "@" not in address and default_domain else address
+
+
+def decide_envelope_sender(rules: AppRules, address: str) -> str:
+    """The sender that the message leaves with; Refusal when it may not leave.
+
+    The null sender, of notices and automatic replies, is everybody's (RFC 5321 4.5.5).
+    """
     if not address:
-        return
+        return address
+    address = with_domain(address, rules.default_domain)
     try:
         check_address(address)
     except AddressError as trouble:
+        if rules.app.sender_policy is SenderPolicy.REWRITE and rules.fallback_sender:
+            return rules.fallback_sender
         raise refusals.sender_not_an_address(str(trouble), rules.senders) from None
-    _check_allowed(rules, address, "the envelope")
+    return address if _may_stay(rules, address, "the envelope") else rules.fallback_sender
 
 
-def check_header_senders(rules: SenderRules, from_addresses: Iterable[str], sender_addresses: Iterable[str]) -> None:
-    """Each address that the message shows as its sender must be one of the app's."""
-    for address in from_addresses:
-        _check_allowed(rules, address, "From")
-    for address in sender_addresses:
-        _check_allowed(rules, address, "Sender")
+def decide_header_sender(rules: AppRules, from_addresses: Iterable[str], sender_addresses: Iterable[str]) -> str:
+    """The address to put into From; empty when each address that the message shows as its sender may stay."""
+    shown = [*((address, "From") for address in from_addresses), *((address, "Sender") for address in sender_addresses)]
+    if not any(place == "From" for _, place in shown):
+        if rules.app.sender_policy is SenderPolicy.REFUSE:
+            raise refusals.from_missing()
+        return rules.fallback_sender
+    stays = [_may_stay(rules, address, place) for address, place in shown]
+    return "" if all(stays) else rules.fallback_sender
 
 
-def _check_allowed(rules: SenderRules, address: str, place: str) -> None:
-    if same_form(address) not in rules.forms:
-        raise refusals.sender_not_allowed(rules.app_name, rules.senders, address, place)
+def _may_stay(rules: AppRules, address: str, place: str) -> bool:
+    if rules.allows(address) or rules.app.sender_policy is SenderPolicy.KEEP:
+        return True
+    if rules.app.sender_policy is SenderPolicy.REWRITE and rules.fallback_sender:
+        return False
+    raise refusals.sender_not_allowed(rules.name, rules.senders, address, place)
 
 
-def check_recipient(address: str) -> str:
-    """The address, when it has the form of one."""
+def check_recipient(rules: AppRules, address: str) -> str:
+    """The address, when it has the form of one and the app may send to its domain."""
     try:
-        return check_address(address)
+        checked = check_address(address)
     except AddressError as trouble:
         raise refusals.recipient_not_an_address(str(trouble)) from None
+    domain = same_form(checked).rpartition("@")[2]
+    if rules.recipient_domains and "@" + domain not in rules.recipient_domains:
+        raise refusals.recipient_not_allowed(rules.name, rules.app.recipient_domains, checked)
+    return checked
 
 
 def check_trace(received: Iterable[bytes], own_mark: bytes) -> None:

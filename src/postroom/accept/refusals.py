@@ -4,9 +4,17 @@ from postroom.errors import Refusal, RefusalReply
 
 
 def _refuse(
-    smtp_code: int, enhanced: str, code: str, http_status: int, text: str, remedy_id: str = "", field: str | None = None
+    smtp_code: int,
+    enhanced: str,
+    code: str,
+    http_status: int,
+    text: str,
+    remedy_id: str = "",
+    field: str | None = None,
+    retry_after_seconds: int | None = None,
 ) -> Refusal:
-    return Refusal(RefusalReply(smtp_code, enhanced, text, code, http_status, remedy_id or code, field))
+    reply = RefusalReply(smtp_code, enhanced, text, code, http_status, remedy_id or code, field, retry_after_seconds)
+    return Refusal(reply)
 
 
 def sender_not_allowed(app_name: str, senders: tuple[str, ...], address: str, place: str) -> Refusal:
@@ -26,6 +34,15 @@ def sender_not_an_address(why: str, senders: tuple[str, ...]) -> Refusal:
 
 def recipient_not_an_address(why: str) -> Refusal:
     return _refuse(501, "5.1.3", "invalid_recipient", 422, f"The recipient cannot be used: {why}", field="to")
+
+
+def recipient_not_allowed(app_name: str, domains: tuple[str, ...], address: str) -> Refusal:
+    shown = ", ".join(domains[:3]) + (" and others" if len(domains) > 3 else "")
+    text = (
+        f'"{app_name}" may send to {shown} only, not to {address[:254]}. '
+        f"Change it under Apps & devices > {app_name} > Recipients"
+    )
+    return _refuse(550, "5.7.1", "recipient_not_allowed", 403, text, field="to")
 
 
 def smtputf8_missing(address: str) -> Refusal:
@@ -58,12 +75,12 @@ def readable_size(size_bytes: int) -> str:
 
 def storage_full() -> Refusal:
     text = "The store of waiting mail is full; tell the administrator, and send again later"
-    return _refuse(452, "4.3.1", "storage_full", 507, text)
+    return _refuse(452, "4.3.1", "storage_full", 507, text, retry_after_seconds=60)
 
 
 def storage_unavailable() -> Refusal:
     text = "The message could not be stored now; send it again later"
-    return _refuse(451, "4.3.0", "storage_unavailable", 503, text)
+    return _refuse(451, "4.3.0", "storage_unavailable", 503, text, retry_after_seconds=60)
 
 
 def mail_server_not_set_up(app_name: str) -> Refusal:
@@ -78,6 +95,27 @@ def mail_server_not_set_up(app_name: str) -> Refusal:
 def app_switched_off(app_name: str) -> Refusal:
     text = f'"{app_name}" is switched off; switch it on under Apps & devices'
     return _refuse(550, "5.7.1", "app_switched_off", 403, text)
+
+
+def too_many_messages_a_minute(app_name: str, limit: int, seconds: int) -> Refusal:
+    text = (
+        f'"{app_name}" may hand in {limit} messages a minute; send again in {seconds} seconds, '
+        f"or raise the limit under Apps & devices > {app_name} > Limits"
+    )
+    return _refuse(451, "4.7.1", "rate_limit_exceeded", 429, text, retry_after_seconds=seconds)
+
+
+def too_many_messages_a_day(app_name: str, limit: int, seconds: int) -> Refusal:
+    text = (
+        f'"{app_name}" may hand in {limit} messages in 24 hours; send again in {-(-seconds // 60)} minutes, '
+        f"or raise the limit under Apps & devices > {app_name} > Limits"
+    )
+    return _refuse(451, "4.7.1", "daily_limit_exceeded", 429, text, retry_after_seconds=seconds)
+
+
+def idempotency_key_reused() -> Refusal:
+    text = "This idempotency key was used for another message; give each message a key of its own"
+    return _refuse(554, "5.5.0", "idempotency_key_reused", 422, text)
 
 
 def mail_loop(why: str) -> Refusal:

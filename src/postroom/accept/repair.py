@@ -9,7 +9,7 @@ import msgspec
 from postroom.accept.addresses import AddressFieldError, read_addresses
 from postroom.accept.head import Field, Head
 from postroom.accept.readable import readable_text
-from postroom.accept.refusals import from_missing, head_not_readable
+from postroom.accept.refusals import head_not_readable
 from postroom.ids import public_id
 from postroom.message import Reception
 
@@ -37,16 +37,33 @@ class HeadFacts(msgspec.Struct, frozen=True):
     """Empty when it is missing."""
     has_date: bool
     received: tuple[bytes, ...]
+    idempotency_key: str = ""
+    why_body_must_stay: str = ""
+
+
+class RepairPlan(msgspec.Struct, frozen=True):
+    """What is to be changed, as policy and circumstances say."""
+
+    message_id: int
+    host_name: str
+    now_us: int
+    received: str
+    recipients: tuple[str, ...] = ()
+    """The envelope's."""
+    new_sender: str = ""
+    """Takes the place of what From says; empty when that may stay."""
+    default_domain: str = ""
 
 
 class RepairedHead(msgspec.Struct, frozen=True):
     content: bytes
     message_id: str
+    from_addresses: tuple[str, ...]
     repairs: tuple[str, ...]
     """One sentence for each change."""
 
 
-def read_facts(head: Head) -> HeadFacts:
+def read_facts(head: Head, default_domain: str = "") -> HeadFacts:
     """Refusal when From is missing, or when it cannot be said with certainty who the sender is."""
     fields: dict[bytes, list[Field]] = {}
     for field in head.fields:
@@ -56,8 +73,6 @@ def read_facts(head: Head) -> HeadFacts:
         if len(fields.get(name, ())) > 1:
             raise head_not_readable(f"it has more than one {name.decode().capitalize()} field")
     from_addresses = _addresses(values, b"from")
-    if not from_addresses:
-        raise from_missing()
     return HeadFacts(
         from_addresses=from_addresses,
         sender_addresses=_addresses(values, b"sender"),
@@ -75,23 +90,21 @@ def _addresses(values: Mapping[bytes, bytes], name: bytes) -> tuple[str, ...]:
         raise head_not_readable(f"in its {name.decode().capitalize()} field {trouble}") from None
 
 
-def repair_head(
-    head: Head, facts: HeadFacts, *, message_id: int, host_name: str, now_us: int, received: str
-) -> RepairedHead:
+def repair_head(head: Head, facts: HeadFacts, plan: RepairPlan) -> RepairedHead:
     """Our `received` on top, Message-ID and Date where they are missing, Bcc and Return-Path gone."""
     repairs: list[str] = []
     added: list[bytes] = []
     removed = _unwanted_fields(head, facts, repairs)
     internet_message_id = facts.message_id
     if not internet_message_id:
-        internet_message_id = f"<{public_id(message_id).lower()}@{host_name}>"
+        internet_message_id = f"<{public_id(plan.message_id).lower()}@{plan.host_name}>"
         added.append(f"Message-ID: {internet_message_id}\r\n".encode())
         repairs.append(f"Added Message-ID {internet_message_id}, because there was none.")
     if not facts.has_date:
-        added.append(f"Date: {format_date(now_us)}\r\n".encode())
+        added.append(f"Date: {format_date(plan.now_us)}\r\n".encode())
         repairs.append("Added Date, because there was none.")
-    content = received.encode() + b"".join([*added, *_kept_parts(head, removed)])
-    return RepairedHead(content, internet_message_id, tuple(repairs))
+    content = plan.received.encode() + b"".join([*added, *_kept_parts(head, removed)])
+    return RepairedHead(content, internet_message_id, facts.from_addresses, tuple(repairs))
 
 
 def _unwanted_fields(head: Head, facts: HeadFacts, repairs: list[str]) -> list[Field]:

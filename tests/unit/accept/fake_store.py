@@ -1,10 +1,11 @@
 """The few parts of the store that `accept` asks for, in memory."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
 from postroom.clock import ManualClock
-from postroom.errors import StoreFullError
+from postroom.errors import AlreadyKeptError, StoreFullError
 from postroom.ids import IdMaker
 from postroom.message import MailboxState
 from postroom.store import Store
@@ -61,10 +62,23 @@ class FakeOutbox:
     async def keep(self, new: NewMessage) -> None:
         if self.trouble is not None:
             raise self.trouble
+        for kept in self.kept:
+            if _has_same_key(kept, new):
+                raise AlreadyKeptError(kept.message_id, kept.idempotency == new.idempotency)
         self.kept.append(new)
+
+    async def keep_together(self, messages: Sequence[NewMessage]) -> None:
+        for new in messages:
+            await self.keep(new)
 
     async def has_room(self) -> bool:
         return self.room
+
+
+def _has_same_key(one: NewMessage, other: NewMessage) -> bool:
+    if one.idempotency is None or other.idempotency is None:
+        return False
+    return (one.app_id, one.idempotency.key) == (other.app_id, other.idempotency.key)
 
 
 class FakeMailServers:
@@ -109,8 +123,11 @@ class FakeApps:
     async def find(self, app_id: int) -> App | None:
         return next((app for app in self.apps.values() if app.app_id == app_id), None)
 
-    async def note_use(self, app_id: int, address: str, tls: str) -> None:
+    async def note_use(self, app_id: int, address: str, tls: str, mechanism: str = "") -> None:
         self.uses.append((app_id, address, tls))
+
+    async def use_by_minute(self, app_id: int, since_us: int) -> dict[int, int]:
+        return {}
 
 
 @dataclass

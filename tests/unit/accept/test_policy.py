@@ -4,31 +4,44 @@ import msgspec
 import pytest
 
 from postroom.accept.policy import (
-    SenderRules,
-    check_envelope_sender,
-    check_header_senders,
+    AppRules,
+    app_rules,
     check_recipient,
     check_trace,
+    decide_envelope_sender,
+    decide_header_sender,
     same_form,
-    sender_rules,
+    with_domain,
 )
 from postroom.errors import Refusal
+from postroom.store.records import SenderPolicy
 from tests.unit.accept.fake_store import SCANNER, FakeMailboxes, FakeMailServers
 
-RULES = SenderRules.of("HP 2nd floor", ("scanner@contoso.example",))
+
+def rules(
+    *senders: str, policy: SenderPolicy = SenderPolicy.REFUSE, domains: tuple[str, ...] = (), default_domain: str = ""
+) -> AppRules:
+    app = msgspec.structs.replace(SCANNER, senders=senders, sender_policy=policy, recipient_domains=domains)
+    return AppRules(
+        app, senders, frozenset(map(same_form, senders)), "noreply@contoso.example",
+        frozenset(same_form("@" + domain) for domain in domains), default_domain,
+    )  # fmt: skip
+
+
+RULES = rules("scanner@contoso.example")
 
 
 @pytest.mark.anyio
 async def test_an_app_without_a_list_sends_as_the_mail_servers_sender_and_username() -> None:
     app = msgspec.structs.replace(SCANNER, senders=())
-    rules = sender_rules(app, await FakeMailServers().default(), await FakeMailboxes().find(1))
-    assert rules.senders == ("noreply@contoso.example", "robot@contoso.example")
+    found = app_rules(app, await FakeMailServers().default(), await FakeMailboxes().find(1))
+    assert found.senders == ("noreply@contoso.example", "robot@contoso.example")
 
 
 @pytest.mark.anyio
 async def test_an_app_with_a_list_sends_as_nobody_else() -> None:
-    rules = sender_rules(SCANNER, await FakeMailServers().default(), await FakeMailboxes().find(1))
-    assert rules.senders == SCANNER.senders
+    found = app_rules(SCANNER, await FakeMailServers().default(), await FakeMailboxes().find(1))
+    assert found.senders == SCANNER.senders
 
 
 @pytest.mark.anyio
@@ -36,19 +49,19 @@ async def test_without_a_mail_server_the_refusal_is_temporary_and_says_where_to_
     mail_server = msgspec.structs.replace(await FakeMailServers().default(), sender="")
     mailbox = msgspec.structs.replace(await FakeMailboxes().find(1), username="")
     with pytest.raises(Refusal, match="Admin > Server Settings > Mail Server") as caught:
-        sender_rules(msgspec.structs.replace(SCANNER, senders=()), mail_server, mailbox)
+        app_rules(msgspec.structs.replace(SCANNER, senders=()), mail_server, mailbox)
     assert caught.value.reply.is_temporary
     assert caught.value.reply.code == "mail_server_not_set_up"
 
 
 @pytest.mark.parametrize("address", ["scanner@contoso.example", "Scanner@CONTOSO.example", ""])
 def test_an_allowed_sender_and_the_null_sender_pass(address: str) -> None:
-    check_envelope_sender(RULES, address)
+    assert decide_envelope_sender(RULES, address) == address
 
 
 def test_another_sender_is_refused_with_the_app_the_allowed_address_and_the_place_to_change_it() -> None:
     with pytest.raises(Refusal) as caught:
-        check_envelope_sender(RULES, "boss@contoso.example")
+        decide_envelope_sender(RULES, "boss@contoso.example")
     assert caught.value.reply.smtp_reply == (
         '550 5.7.1 "HP 2nd floor" may send as scanner@contoso.example only, not as boss@contoso.example '
         "(in the envelope). Change it under Apps & devices > HP 2nd floor > Senders"
@@ -60,7 +73,7 @@ def test_a_sender_without_domain_is_told_what_it_may_send_as() -> None:
     with pytest.raises(
         Refusal, match=r'"root" is not a complete address.* may send as scanner@contoso.example'
     ) as caught:
-        check_envelope_sender(RULES, "root")
+        decide_envelope_sender(RULES, "root")
     assert caught.value.reply.smtp_code == 501
 
 
@@ -75,12 +88,12 @@ def test_each_address_shown_as_sender_must_be_allowed(
     from_addresses: tuple[str, ...], sender_addresses: tuple[str, ...], place: str
 ) -> None:
     with pytest.raises(Refusal, match=f"not as boss@contoso.example {place}"):
-        check_header_senders(RULES, from_addresses, sender_addresses)
+        decide_header_sender(RULES, from_addresses, sender_addresses)
 
 
 def test_a_recipient_that_is_no_address_is_refused() -> None:
     with pytest.raises(Refusal, match='"bob" is not a complete address') as caught:
-        check_recipient("bob")
+        check_recipient(RULES, "bob")
     assert caught.value.reply.smtp_reply.startswith("501 5.1.3 ")
 
 
@@ -106,3 +119,67 @@ def test_addresses_are_compared_as_exchange_does(one: str, other: str) -> None:
 
 def test_different_local_parts_stay_different() -> None:
     assert same_form("a@b.example") != same_form("a+b@b.example")
+
+
+def test_all_of_a_domain_may_be_allowed() -> None:
+    found = rules("@Contoso.example")
+    assert decide_envelope_sender(found, "anybody@contoso.EXAMPLE") == "anybody@contoso.EXAMPLE"
+    with pytest.raises(Refusal, match=r"not as anybody@sub\.contoso"):
+        decide_envelope_sender(found, "anybody@sub.contoso.example")
+
+
+def test_rewriting_puts_the_fallback_in_the_place_of_what_is_not_allowed() -> None:
+    found = rules("scanner@contoso.example", policy=SenderPolicy.REWRITE)
+    assert decide_envelope_sender(found, "scanner@contoso.example") == "scanner@contoso.example"
+    for address in ("root@localhost.localdomain", "root", "no address at all", "a@b@c"):
+        assert decide_envelope_sender(found, address) == "noreply@contoso.example", address
+    assert decide_envelope_sender(found, "") == ""
+    assert decide_header_sender(found, ("scanner@contoso.example",), ()) == ""
+    assert decide_header_sender(found, ("root@localhost",), ()) == "noreply@contoso.example"
+    assert decide_header_sender(found, ("scanner@contoso.example",), ("root@x.example",)) == "noreply@contoso.example"
+    assert decide_header_sender(found, (), ()) == "noreply@contoso.example"
+
+
+def test_keeping_leaves_every_address_but_not_what_is_none() -> None:
+    found = rules("scanner@contoso.example", policy=SenderPolicy.KEEP)
+    assert decide_envelope_sender(found, "customer@fabrikam.example") == "customer@fabrikam.example"
+    assert decide_header_sender(found, ("customer@fabrikam.example",), ()) == ""
+    with pytest.raises(Refusal, match="cannot be used"):
+        decide_envelope_sender(found, "no address at all")
+
+
+def test_a_missing_from_is_refused_where_senders_are_not_rewritten() -> None:
+    with pytest.raises(Refusal, match="no From field"):
+        decide_header_sender(RULES, (), ())
+
+
+@pytest.mark.anyio
+async def test_the_fallback_is_the_apps_first_address_else_the_mail_servers_sender() -> None:
+    mail_server, mailbox = await FakeMailServers().default(), await FakeMailboxes().find(1)
+    assert app_rules(SCANNER, mail_server, mailbox).fallback_sender == "scanner@contoso.example"
+    for senders in ((), ("@contoso.example",)):
+        app = msgspec.structs.replace(SCANNER, senders=senders)
+        assert app_rules(app, mail_server, mailbox).fallback_sender == "noreply@contoso.example"
+
+
+@pytest.mark.anyio
+async def test_an_address_without_a_domain_gets_the_default_one() -> None:
+    mail_server, mailbox = await FakeMailServers().default(), await FakeMailboxes().find(1)
+    assert app_rules(SCANNER, mail_server, mailbox).default_domain == "contoso.example"
+    assert app_rules(SCANNER, mail_server, mailbox, "corp.example").default_domain == "corp.example"
+    found = rules("root@corp.example", default_domain="corp.example")
+    assert decide_envelope_sender(found, "root") == "root@corp.example"
+    assert with_domain("", "corp.example") == ""
+
+
+def test_recipients_keep_to_the_apps_domains() -> None:
+    found = rules("scanner@contoso.example", domains=("contoso.example", "münchen.example"))
+    for address in ("a@Contoso.example", "b@xn--mnchen-3ya.example"):
+        assert check_recipient(found, address) == address
+    with pytest.raises(Refusal) as caught:
+        check_recipient(found, "a@sub.contoso.example")
+    assert caught.value.reply.smtp_reply == (
+        '550 5.7.1 "HP 2nd floor" may send to contoso.example, münchen.example only, not to a@sub.contoso.example. '
+        "Change it under Apps & devices > HP 2nd floor > Recipients"
+    )
+    assert caught.value.reply.code == "recipient_not_allowed"

@@ -5,10 +5,11 @@ import pytest
 
 from postroom.accept.head import HEAD_LIMIT_BYTES
 from postroom.accept.policy import RECIPIENT_LIMIT
-from postroom.accept.submission import Intake, Submission
+from postroom.accept.submission import NO_OPTIONS, Intake, Submission, SubmissionOptions, commit_together
 from postroom.clock import ManualClock
 from postroom.errors import Refusal, StoreFullError, StoreUnavailableError
-from postroom.message import Reception
+from postroom.message import DsnRequest, Lane, Reception, RecipientDsn
+from postroom.store.records import App, SenderPolicy
 from tests.unit.accept.fake_store import SCANNER, FakeApps, FakeStore
 
 pytestmark = pytest.mark.anyio
@@ -265,3 +266,123 @@ async def test_a_message_that_came_through_here_twice_is_refused(intake: Intake,
     submission = await begin(intake)
     with pytest.raises(Refusal, match="through this server twice"):
         await submission.write(content)
+
+
+LEGACY = msgspec.structs.replace(SCANNER, fixes_lines=True, sender_policy=SenderPolicy.REWRITE)
+
+
+async def hand_in(
+    intake: Intake, content: bytes, *, app: App = SCANNER, sender: str = "scanner@contoso.example", **options: object
+) -> Submission:
+    submission = await intake.open(
+        app, sender, RECEPTION, options=msgspec.convert(options, SubmissionOptions) if options else NO_OPTIONS
+    )
+    await submission.add_recipient("bob@fabrikam.example")
+    await submission.write(content)
+    await submission.commit()
+    return submission
+
+
+async def test_a_sender_that_is_not_allowed_is_rewritten_if_the_app_says_so(store: FakeStore, intake: Intake) -> None:
+    store.apps = FakeApps(LEGACY)
+    content = HEAD.replace(b"scanner@contoso.example", b"root@localhost.localdomain") + b"text\r\n"
+    await hand_in(intake, content, app=LEGACY, sender="root@localhost.localdomain")
+    [kept] = store.outbox.kept
+    assert (kept.envelope_sender, kept.header_from) == ("scanner@contoso.example", "scanner@contoso.example")
+    assert kept.body.content is not None
+    assert b"X-Original-From: Scanner <root@localhost.localdomain>\r\n" in kept.body.content
+    assert any("root@localhost.localdomain" in sentence for sentence in kept.repairs)
+
+
+async def test_lines_are_put_right_only_for_an_app_that_is_named_for_it(store: FakeStore, intake: Intake) -> None:
+    content = HEAD + b"one\ntwo\0\r\n"
+    with pytest.raises(Refusal, match="ends with LF alone"):
+        await hand_in(intake, content)
+    store.apps = FakeApps(LEGACY)
+    await hand_in(intake, content, app=LEGACY)
+    [kept] = store.outbox.kept
+    assert kept.body.content is not None
+    assert kept.body.content.endswith(b"one\r\ntwo\r\n")
+    assert len(kept.repairs) >= 2
+
+
+async def test_a_signed_body_is_not_put_right(store: FakeStore, intake: Intake) -> None:
+    store.apps = FakeApps(LEGACY)
+    signed = HEAD[:-2] + b"MIME-Version: 1.0\r\nContent-Type: multipart/signed; boundary=b\r\n\r\n"
+    with pytest.raises(Refusal, match="ends with LF alone"):
+        await hand_in(intake, signed + b"--b\r\nContent-Type: text/plain\r\n\r\none\ntwo\r\n", app=LEGACY)
+    assert store.outbox.kept == []
+
+
+async def test_an_apps_own_size_limit_holds(store: FakeStore, intake: Intake) -> None:
+    app = msgspec.structs.replace(SCANNER, size_limit_bytes=2048)
+    store.apps = FakeApps(app)
+    with pytest.raises(Refusal, match="over the limit of 2 KB"):
+        await intake.open(app, "scanner@contoso.example", RECEPTION, size_bytes=4096)
+    with pytest.raises(Refusal, match="over the limit of 2 KB"):
+        await hand_in(intake, HEAD + b"x\r\n" * 1000, app=app)
+
+
+async def test_what_was_refused_does_not_count_against_the_limit(store: FakeStore, intake: Intake) -> None:
+    app = msgspec.structs.replace(SCANNER, message_limit_a_minute=1)
+    store.apps = FakeApps(app)
+    refused = await intake.open(app, "scanner@contoso.example", RECEPTION)
+    with pytest.raises(Refusal, match="a minute"):
+        await intake.open(app, "scanner@contoso.example", RECEPTION)
+    await refused.abandon()
+    await refused.abandon()
+    await hand_in(intake, HEAD, app=app)
+    with pytest.raises(Refusal, match="a minute"):
+        await intake.open(app, "scanner@contoso.example", RECEPTION)
+
+
+async def test_the_senders_wishes_are_kept(store: FakeStore, intake: Intake) -> None:
+    options = SubmissionOptions(Lane.HIGH, 5, 6, ("t",), {"k": "v"}, "HDRS", "QQ")
+    submission = await intake.open(SCANNER, "scanner@contoso.example", RECEPTION, options=options)
+    await submission.add_recipient("bob@fabrikam.example", RecipientDsn(("NEVER",)))
+    await submission.add_recipient("eve@fabrikam.example")
+    await submission.write(HEAD)
+    await submission.commit()
+    [kept] = store.outbox.kept
+    assert (kept.lane, kept.send_at_us, kept.expires_at_us, kept.tags, kept.metadata) == (
+        *(Lane.HIGH, 5, 6, ("t",)),
+        {"k": "v"},
+    )
+    assert kept.dsn == DsnRequest("HDRS", "QQ", {"bob@fabrikam.example": RecipientDsn(("NEVER",))})
+
+
+async def test_an_idempotency_key_in_the_header_is_taken_out_and_known_again(store: FakeStore, intake: Intake) -> None:
+    def content(date: int, subject: bytes = b"Scan") -> bytes:
+        head = HEAD.replace(b"14:13", b"14:%d" % date).replace(b"Scan\r", subject + b"\r")
+        return b"X-Idempotency-Key: run-42\r\n" + head
+
+    first = await hand_in(intake, content(13) + b"text\r\n")
+    again = await hand_in(intake, content(14) + b"text\r\n")
+    assert (first.is_replay, again.is_replay) == (False, True)
+    [kept] = store.outbox.kept
+    assert kept.body.content is not None
+    assert b"run-42" not in kept.body.content
+    with pytest.raises(Refusal, match="was used for another message") as caught:
+        await hand_in(intake, content(14, b"Other") + b"text\r\n")
+    assert (caught.value.reply.code, caught.value.reply.http_status) == ("idempotency_key_reused", 422)
+
+
+async def test_several_are_kept_together(store: FakeStore, intake: Intake) -> None:
+    submissions = [await begin(intake) for _ in range(3)]
+    for submission in submissions:
+        await submission.write(HEAD)
+    await commit_together(intake, submissions)
+    for submission in submissions:
+        await submission.abandon()
+    assert [new.message_id for new in store.outbox.kept] == [submission.message_id for submission in submissions]
+    assert not any(writer.is_discarded for writer in store.bodies.writers)
+
+
+async def test_only_a_user_of_this_machine_may_leave_the_domain_out(store: FakeStore, intake: Intake) -> None:
+    local = Reception(way="sendmail", local_user="root")
+    submission = await intake.open(SCANNER, "scanner@contoso.example", local)
+    await submission.add_recipient("root")
+    assert submission.recipients == ("root@contoso.example",)
+    submission = await begin(intake)
+    with pytest.raises(Refusal, match="not a complete address"):
+        await submission.add_recipient("root")
