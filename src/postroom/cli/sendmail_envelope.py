@@ -103,9 +103,10 @@ def format_mailbox(name: str, address: str) -> str:
     kept = "".join(letter for letter in name if letter.isprintable())[:NAME_LIMIT].strip()
     if not kept:
         return address
-    if _PLAIN_NAME.fullmatch(kept):
+    looks_encoded = "=?" in kept
+    if _PLAIN_NAME.fullmatch(kept) and not looks_encoded:
         return f"{kept} <{address}>"
-    if kept.isascii():
+    if kept.isascii() and not looks_encoded:
         quoted = re.sub(r'(["\\])', r"\\\1", kept)
         return f'"{quoted}" <{address}>'
     return f"{' '.join(_encoded_words(kept))} <{address}>"
