@@ -33,6 +33,24 @@ async def test_retry_does_not_wait_for_the_next_try(ready: KeptStore) -> None:
     assert (await ready.lease_one()).message_id == message_id
 
 
+async def test_hurrying_tries_what_was_put_off_and_leaves_what_failed(ready: KeptStore) -> None:
+    message_id = await ready.keep("a@x.example", "b@x.example")
+    await ready.settle(await ready.lease_one(), REFUSED, later(ready.clock.now_us() + HOUR_US))
+    await ready.store.outbox.hurry(message_id, "root")
+    assert await ready.states(message_id) == ["failed", "queued"]
+    lease = await ready.lease_one()
+    assert [recipient.address for recipient in lease.recipients] == ["b@x.example"]
+    detail = await ready.store.messages.find(message_id)
+    assert detail is not None
+    assert (detail.timeline[-1].kind, detail.timeline[-1].who) == ("retried", "root")
+
+
+async def test_what_is_not_put_off_cannot_be_hurried(ready: KeptStore) -> None:
+    message_id = await ready.keep()
+    with pytest.raises(WrongStateError, match="no recipient that waits for a later try"):
+        await ready.store.outbox.hurry(message_id, "root")
+
+
 async def test_retry_of_what_was_sent_says_why_not(ready: KeptStore) -> None:
     message_id = await ready.keep()
     await ready.settle(await ready.lease_one(), SENT)

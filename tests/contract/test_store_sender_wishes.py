@@ -10,7 +10,7 @@ from postroom.errors import AlreadyKeptError, WrongStateError
 from postroom.message import DsnRequest, Lane, RecipientDsn, RecipientState
 from postroom.store.interventions import Times
 from postroom.store.records import IdempotencyKey, NewMessage
-from tests.contract.kept_store import REFUSED, SENT, KeptStore
+from tests.contract.kept_store import REFUSED, SENT, KeptStore, stopped
 
 pytestmark = pytest.mark.anyio
 
@@ -165,6 +165,14 @@ async def test_what_waits_is_listed_by_user(kept: KeptStore) -> None:
     [only] = await store.messages.open_messages("www-data")
     assert (only.message_id, only.recipients[0].address) == (mine, "bob@fabrikam.com")
     assert await store.messages.open_messages("root") == []
+
+
+async def test_the_list_of_what_waits_tells_for_what(kept: KeptStore) -> None:
+    store = await kept.open_set_up()
+    await keep(kept)
+    await kept.settle(await kept.lease_one(), stopped())
+    [waiting] = await store.messages.open_messages()
+    assert waiting.waits_for == "sign-in"
 
 
 async def test_a_search_keeps_to_one_app(kept: KeptStore) -> None:

@@ -118,6 +118,11 @@ def idempotency_key_reused() -> Refusal:
     return _refuse(554, "5.5.0", "idempotency_key_reused", 422, text)
 
 
+def flush_not_allowed(user: str) -> Refusal:
+    text = f"{user} may not have all mail tried again; ask root, or press Retry in the console"
+    return _refuse(550, "5.7.1", "flush_not_allowed", 403, text)
+
+
 def mail_loop(why: str) -> Refusal:
     """RFC 5321 6.3."""
     return _refuse(554, "5.4.6", "mail_loop", 422, f"The message goes round in circles: {why}")

@@ -29,6 +29,13 @@ def retry(connection: Connection, message_id: int, who: str) -> None:
     _finish(connection, message_id, "retried", "Sent again on request.", who)
 
 
+def hurry(connection: Connection, message_id: int, who: str) -> None:
+    """What waits for a later try goes now; what failed stays failed. Errors: WrongStateError."""
+    message = _find_message(connection, message_id)
+    _move(connection, message, (_S.DEFERRED,), _S.QUEUED, "has no recipient that waits for a later try")
+    _finish(connection, message_id, "retried", "Tried again at once, on request.", who)
+
+
 def cancel(connection: Connection, message_id: int, who: str) -> None:
     """Nothing more is sent. Errors: WrongStateError."""
     message = _find_message(connection, message_id)

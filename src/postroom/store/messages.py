@@ -94,6 +94,7 @@ class Messages:
 
 
 def _read_open(connection: Connection, local_user: str | None, limit: int) -> list[OpenMessage]:
+    waits = _read_waits(connection)
     return [
         OpenMessage(
             message_id=row["message_id"],
@@ -106,6 +107,7 @@ def _read_open(connection: Connection, local_user: str | None, limit: int) -> li
                 for recipient in connection.rows("recipients_of_message", message_id=row["message_id"])
                 if not RecipientState(recipient["state"]).is_final
             ),
+            waits_for=_waits_for(RecipientState(row["state"]), waits.get(row["mailbox_id"])),
         )
         for row in connection.rows("open_messages", local_user=local_user, limit=limit)
     ]

@@ -182,6 +182,10 @@ class Outbox:
         """What failed or was put off goes again now. Errors: WrongStateError."""
         await self._writer.run(partial(interventions.retry, message_id=message_id, who=who), wakes=True)
 
+    async def hurry(self, message_id: int, who: str) -> None:
+        """What was put off goes again now; what failed does not. Errors: WrongStateError."""
+        await self._writer.run(partial(interventions.hurry, message_id=message_id, who=who), wakes=True)
+
     async def cancel(self, message_id: int, who: str) -> None:
         """Nothing more of the message is sent. Errors: WrongStateError."""
         await self._writer.run(partial(interventions.cancel, message_id=message_id, who=who), wakes=True)

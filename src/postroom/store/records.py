@@ -458,6 +458,8 @@ class OpenMessage(msgspec.Struct, frozen=True):
     envelope_sender: str
     recipients: tuple[RecipientRow, ...]
     """Those that have not ended."""
+    waits_for: str | None = None
+    """As in MessageRow."""
 
 
 class AppFigures(msgspec.Struct, frozen=True):

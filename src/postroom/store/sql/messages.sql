@@ -13,7 +13,7 @@ SELECT app_id, state, finished_at_us FROM messages WHERE message_id = :message_i
 
 -- name: open_messages
 -- What waits, oldest first: of everybody, or what one user of this machine handed in.
-SELECT messages.* FROM deliveries CROSS JOIN messages USING (message_id)
+SELECT messages.*, deliveries.mailbox_id FROM deliveries CROSS JOIN messages USING (message_id)
 WHERE :local_user IS NULL OR messages.reception ->> 'local_user' = :local_user
 ORDER BY messages.message_id LIMIT :limit
 
