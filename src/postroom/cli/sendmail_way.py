@@ -18,10 +18,19 @@ REMOTE_PATIENCE_SECONDS = 10.0
 
 def open_dialogue(config: Config) -> Dialogue:
     """Greeted and, elsewhere, signed in. ServerAwayError, SendmailError."""
-    if config.host:
-        return _remote_dialogue(config)
-    dialogue = Dialogue(connect_socket(config), LOCAL_PATIENCE_SECONDS)
-    dialogue.greet("localhost")
+    dialogue = (
+        Dialogue(connect_remote(config), REMOTE_PATIENCE_SECONDS)
+        if config.host
+        else Dialogue(connect_socket(config), LOCAL_PATIENCE_SECONDS)
+    )
+    try:
+        if config.host:
+            dialogue.say_hello(socket.getfqdn())  # what is offered may be more after the sign-in (RFC 4954 6.)
+        else:
+            dialogue.greet("localhost")
+    except BaseException:
+        dialogue.close()
+        raise
     return dialogue
 
 
@@ -35,13 +44,6 @@ def connect_socket(config: Config) -> socket.socket:
         # No strerror: the path is longer than a socket's may be.
         raise ServerAwayError(f"{config.socket}: {trouble.strerror or trouble}") from None
     return connection
-
-
-def _remote_dialogue(config: Config) -> Dialogue:
-    connection = connect_remote(config)
-    dialogue = Dialogue(connection, REMOTE_PATIENCE_SECONDS)
-    dialogue.say_hello(socket.getfqdn())  # what is offered may be more after the sign-in (RFC 4954 6.)
-    return dialogue
 
 
 def connect_remote(config: Config) -> socket.socket:
