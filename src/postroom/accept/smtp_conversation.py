@@ -220,7 +220,7 @@ class SmtpConversation:
 
     async def _answer_rcpt(self, argument: str) -> None:
         submission = self._require_submission()
-        await submission.add_recipient(parse_rcpt(argument))
+        await submission.add_recipient(parse_rcpt(argument).recipient)
         self._session.say(_RECIPIENT_OK)
 
     async def _answer_data(self, argument: str) -> None:

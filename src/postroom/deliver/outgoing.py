@@ -47,6 +47,7 @@ async def make_parcel(
         open_body=partial(_open_body, read_body, lease.body, new_head),
         is_eight_bit=lease.is_eight_bit or not head_is_ascii,
         needs_smtputf8=lease.needs_smtputf8 or not head_is_ascii,
+        dsn=lease.dsn,
         may_finish=may_finish,
         is_moving=is_moving,
     )

@@ -21,6 +21,7 @@ from postroom.deliver.replies import MAX_TEXT, outcome_of
 from postroom.deliver.seen_certificate import find_seen_certificate
 from postroom.deliver.smtp_stream import BrokenConnectionError, SmtpStream
 from postroom.identity.sign_ins import Bearer, SignIn
+from postroom.message import DsnRequest, RecipientDsn
 from postroom.network import Network
 from postroom.outcome import Failure, FailureClass, Refused, StopCause, Stopped, TryLater, Unknown
 from postroom.store.records import DialogueLine, EmailType
@@ -28,6 +29,10 @@ from postroom.wire.extensions import NO_EXTENSIONS, Extensions, read_extensions
 from postroom.wire.replies import Reply
 
 _CONTROL = re.compile(r"[\x00-\x20\x7f<>]")
+
+
+NO_DSN = DsnRequest()
+NO_WISH = RecipientDsn()
 
 
 class SmtpFailure(Exception):
@@ -183,7 +188,15 @@ class SmtpConnection:
         if self._stream is not None:
             self._stream.abort()
 
-    def mail_line(self, address: str, size_bytes: int, *, is_eight_bit: bool, needs_smtputf8: bool) -> str:
+    def mail_line(
+        self,
+        address: str,
+        size_bytes: int,
+        *,
+        is_eight_bit: bool,
+        needs_smtputf8: bool,
+        dsn: DsnRequest = NO_DSN,
+    ) -> str:
         """The MAIL command with the parameters that the server offers."""
         line = f"MAIL FROM:<{self._checked(address)}>"
         if size_bytes and self.extensions.offers_size:
@@ -192,10 +205,19 @@ class SmtpConnection:
             line += " BODY=8BITMIME"
         if needs_smtputf8 and self.extensions.offers_smtputf8:
             line += " SMTPUTF8"
+        if dsn.return_content and self.extensions.offers_dsn:
+            line += f" RET={dsn.return_content}"
+        if dsn.envelope_id and self.extensions.offers_dsn:
+            line += f" ENVID={dsn.envelope_id}"
         return line
 
-    def rcpt_line(self, address: str) -> str:
-        return f"RCPT TO:<{self._checked(address)}>"
+    def rcpt_line(self, address: str, dsn: RecipientDsn = NO_WISH) -> str:
+        line = f"RCPT TO:<{self._checked(address)}>"
+        if dsn.notify and self.extensions.offers_dsn:
+            line += f" NOTIFY={','.join(dsn.notify)}"
+        if dsn.original_recipient and self.extensions.offers_dsn:
+            line += f" ORCPT={dsn.original_recipient}"
+        return line
 
     # How anything is said and heard
 

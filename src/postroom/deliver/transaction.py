@@ -7,7 +7,7 @@ from then on, a lost connection makes the outcome unknown.
 
 from collections.abc import AsyncGenerator, AsyncIterator
 
-from postroom.deliver.smtp_connection import SmtpConnection, SmtpFailure
+from postroom.deliver.smtp_connection import NO_DSN, NO_WISH, SmtpConnection, SmtpFailure
 from postroom.deliver.smtp_stream import BrokenConnectionError
 from postroom.deliver.transport import Parcel
 from postroom.outcome import Failure, FailureClass, Outcome, Refused, Sent, TryLater, Unknown
@@ -78,6 +78,7 @@ class Transaction:
             parcel.size_bytes,
             is_eight_bit=parcel.is_eight_bit,
             needs_smtputf8=self._needs_smtputf8,
+            dsn=parcel.dsn or NO_DSN,
         )
         recipients = self._recipient_lines()
         if not recipients:
@@ -92,9 +93,10 @@ class Transaction:
     def _recipient_lines(self) -> dict[int, str]:
         """The command for each recipient by its place; an address that cannot be said fails alone."""
         lines: dict[int, str] = {}
+        dsn = self._parcel.dsn or NO_DSN
         for place, address in enumerate(self._parcel.recipients):
             try:
-                lines[place] = self._connection.rcpt_line(address)
+                lines[place] = self._connection.rcpt_line(address, dsn.recipients.get(address, NO_WISH))
             except SmtpFailure as failure:
                 self._connection.remark(f"Not offered: {address!r}")
                 self._outcomes[place] = failure.outcome

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from postroom.message import DsnRequest
 from postroom.outcome import Outcome
 from postroom.store.records import DialogueLine
 
@@ -19,6 +20,8 @@ class Parcel:
     """The bytes as they leave: unstuffed, CRLF only, in chunks; may be asked for once."""
     is_eight_bit: bool = False
     needs_smtputf8: bool = False
+    dsn: DsnRequest | None = None
+    """What the sender wants to be told; said only to a server that offers it."""
     may_finish: Callable[[], bool] = lambda: True
     """Asked before the last byte leaves: is enough of the lease left?"""
     is_moving: Callable[[], None] = lambda: None

@@ -47,6 +47,7 @@ EXPIRED = Refused(
 )
 """The one expiry that is wall time: the sender chose it."""
 
+
 class WorkerOutbox(LeaseBook, Protocol):
     """What the worker needs of the outbox."""
 

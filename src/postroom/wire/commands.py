@@ -1,4 +1,6 @@
-"""Command lines as a server reads them: RFC 5321 4.1.1, with the parameters of SIZE, 8BITMIME, SMTPUTF8 and AUTH."""
+"""Command lines as a server reads them: RFC 5321 4.1.1, with the parameters of SIZE, 8BITMIME, SMTPUTF8, AUTH, DSN."""
+
+import re
 
 import msgspec
 
@@ -10,7 +12,15 @@ COMMAND_LIMIT_BYTES = 2048
 AUTH_LIMIT_BYTES = 12_288
 """RFC 4954 4.: a sign-in's lines may be this long, with their CRLF."""
 
-_DSN_PARAMETERS = frozenset({"RET", "ENVID", "NOTIFY", "ORCPT"})
+ENVELOPE_ID_LIMIT = 100
+"""Characters of ENVID before they are encoded (RFC 3461 4.4)."""
+
+ORIGINAL_RECIPIENT_LIMIT = 500
+"""Characters of ORCPT (RFC 3461 4.2)."""
+
+_NOTIFY = frozenset({"SUCCESS", "FAILURE", "DELAY"})
+_XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*")
+_ADDRESS_TYPE = re.compile(r"[A-Za-z0-9\-]{1,64}")
 _SIZE_DIGITS = 20  # RFC 1870 3.
 
 
@@ -37,6 +47,20 @@ class MailFrom(msgspec.Struct, frozen=True):
     size_bytes: int | None = None
     is_eight_bit: bool = False
     uses_smtputf8: bool = False
+    return_content: str = ""
+    """RET: `FULL`, `HDRS` or empty."""
+    envelope_id: str = ""
+    """ENVID, in xtext as it came."""
+
+
+class RcptTo(msgspec.Struct, frozen=True):
+    """`RCPT TO`, read but not judged."""
+
+    recipient: str
+    notify: tuple[str, ...] = ()
+    """`NEVER` alone, or some of `SUCCESS`, `FAILURE`, `DELAY`; empty when nothing was said."""
+    original_recipient: str = ""
+    """ORCPT as it came: address type, `;`, xtext."""
 
 
 def parse_command(line: bytes) -> Command:
@@ -47,7 +71,7 @@ def parse_command(line: bytes) -> Command:
         text = line.decode()
     except UnicodeDecodeError:
         raise CommandError(500, "5.5.2", "The line is neither ASCII nor UTF-8") from None
-    verb, _, argument = text.strip().partition(" ")
+    verb, _, argument = text.strip().replace("\t", " ").partition(" ")
     return Command(verb.upper(), argument.strip())
 
 
@@ -60,14 +84,42 @@ def parse_mail(argument: str) -> MailFrom:
     return mail
 
 
-def parse_rcpt(argument: str) -> str:
-    """The recipient of `RCPT TO`, read but not judged."""
+def parse_rcpt(argument: str) -> RcptTo:
+    """What follows `RCPT`."""
     recipient, parameters = _split_argument(argument, "TO", "RCPT TO:<name@example.com>")
-    for name, _ in parameters:
-        raise _unknown_parameter(name, "RCPT TO")
     if not recipient:
         raise CommandError(501, "5.1.3", "The recipient is empty; write RCPT TO:<name@example.com>")
-    return recipient
+    rcpt = RcptTo(recipient)
+    for name, value in parameters:
+        rcpt = _take_rcpt_parameter(rcpt, name, value)
+    return rcpt
+
+
+def _take_rcpt_parameter(rcpt: RcptTo, name: str, value: str | None) -> RcptTo:
+    match name:
+        case "NOTIFY":
+            return msgspec.structs.replace(rcpt, notify=_parse_notify(value or ""))
+        case "ORCPT":
+            return msgspec.structs.replace(rcpt, original_recipient=_parse_original_recipient(value or ""))
+        case _:
+            raise _unknown_parameter(name, "RCPT TO")
+
+
+def _parse_notify(value: str) -> tuple[str, ...]:
+    """RFC 3461 4.1."""
+    wishes = tuple(value.upper().split(","))
+    if wishes == ("NEVER",) or (set(wishes) <= _NOTIFY and len(set(wishes)) == len(wishes)):
+        return wishes
+    raise CommandError(501, "5.5.4", "NOTIFY of RCPT TO is NEVER, or some of SUCCESS,FAILURE,DELAY")
+
+
+def _parse_original_recipient(value: str) -> str:
+    """RFC 3461 4.2; letters beyond ASCII as RFC 6533 3. has them."""
+    address_type, separator, text = value.partition(";")
+    is_text = text != "" and all(_XTEXT.fullmatch(letter) or letter == "+" or not letter.isascii() for letter in text)
+    if separator and _ADDRESS_TYPE.fullmatch(address_type) and is_text and len(value) <= ORIGINAL_RECIPIENT_LIMIT:
+        return value
+    raise CommandError(501, "5.5.4", "ORCPT of RCPT TO is written rfc822;name@example.com, with + and = as +2B and +3D")
 
 
 def _split_argument(argument: str, word: str, example: str) -> tuple[str, list[tuple[str, str | None]]]:
@@ -91,19 +143,25 @@ def _take_mail_parameter(mail: MailFrom, name: str, value: str | None) -> MailFr
             return mail
         case "BODY", "8BITMIME":
             return msgspec.structs.replace(mail, is_eight_bit=True)
+        case "BODY", "BINARYMIME":
+            raise CommandError(501, "5.5.4", "BODY=BINARYMIME is not offered here; send 8BITMIME, encoded as base64")
+        case "RET", ("FULL" | "HDRS") as content:
+            return msgspec.structs.replace(mail, return_content=content)
+        case "ENVID", str() if _is_envelope_id(value or ""):
+            return msgspec.structs.replace(mail, envelope_id=value or "")
         case "SMTPUTF8", None:
             return msgspec.structs.replace(mail, uses_smtputf8=True)
         case "AUTH", str():  # who first handed the message in (RFC 4954 5.): we know who signed in here
             return mail
-        case (("SIZE" | "BODY" | "SMTPUTF8" | "AUTH"), _):
+        case (("SIZE" | "BODY" | "SMTPUTF8" | "AUTH" | "RET" | "ENVID"), _):
             raise CommandError(501, "5.5.4", f"The parameter {name} of MAIL FROM has a value that is not allowed")
         case _:
             raise _unknown_parameter(name, "MAIL FROM")
 
 
+def _is_envelope_id(text: str) -> bool:
+    return bool(text and _XTEXT.fullmatch(text)) and len(re.sub(r"\+..", "?", text)) <= ENVELOPE_ID_LIMIT
+
+
 def _unknown_parameter(name: str, command: str) -> CommandError:
-    if name in _DSN_PARAMETERS:
-        text = f"{command} {name}= asks for delivery status notifications, which this server does not offer"
-    else:
-        text = f"The parameter {name[:40]} of {command} is not known here"
-    return CommandError(555, "5.5.4", text)
+    return CommandError(555, "5.5.4", f"The parameter {name[:40]} of {command} is not known here")

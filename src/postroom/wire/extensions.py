@@ -29,6 +29,10 @@ class Extensions(msgspec.Struct, frozen=True):
         return "SMTPUTF8" in self.keywords
 
     @property
+    def offers_dsn(self) -> bool:
+        return "DSN" in self.keywords
+
+    @property
     def offers_size(self) -> bool:
         return "SIZE" in self.keywords
 

@@ -1,13 +1,16 @@
 """The server's half of a sign-in: PLAIN (RFC 4616) and the older LOGIN, as devices speak them."""
 
 import binascii
-from base64 import b64decode
+import hmac
+import re
+from base64 import b64decode, b64encode
 from typing import Protocol
 
 import msgspec
 
 MECHANISMS = ("PLAIN", "LOGIN")
 
+_MD5_HEX = re.compile(r"[0-9A-Fa-f]{32}")
 _FIRST_CHALLENGE = "VXNlcm5hbWU6"  # Username:
 _SECOND_CHALLENGE = "UGFzc3dvcmQ6"  # Password:
 
@@ -69,6 +72,36 @@ class LoginExchange:
             return Credentials(self._login, text)
         self._login = text
         return None
+
+
+class CramMd5Answer(msgspec.Struct, frozen=True):
+    """Who signs in, and the proof that the password is known (RFC 2195)."""
+
+    login: str
+    digest: str
+    """In hex, small letters."""
+
+
+class CramMd5Exchange:
+    """One answer to a challenge that is used once; the server must know the password itself."""
+
+    def __init__(self, challenge_text: str) -> None:
+        self._challenge_text = challenge_text
+
+    def challenge(self) -> str:
+        return b64encode(self._challenge_text.encode()).decode("ascii")
+
+    def take(self, answer: bytes) -> CramMd5Answer:
+        """SaslError when it cannot be read."""
+        login, _, digest = _decode(answer).rstrip("\0").rpartition(" ")
+        if not login or not _MD5_HEX.fullmatch(digest):
+            raise SaslError("The answer to AUTH CRAM-MD5 is not a user name, a space and 32 hex digits")
+        return CramMd5Answer(login, digest.lower())
+
+
+def cram_md5_digest(password: str, challenge_text: str) -> str:
+    """What whoever knows the password answers to the challenge."""
+    return hmac.digest(password.encode(), challenge_text.encode(), "md5").hex()
 
 
 def begin_exchange(mechanism: str) -> SaslExchange | None:

@@ -36,6 +36,8 @@ def a_lease(content: bytes, **changes: object) -> Lease:
         is_eight_bit=False,
         needs_smtputf8=False,
         after_unknown=AfterUnknown.SEND_AGAIN,
+        dsn=None,
+        message_expires_at_us=None,
         age_us=0,
     )
     return msgspec.structs.replace(lease, **changes)

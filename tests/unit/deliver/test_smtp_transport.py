@@ -12,6 +12,7 @@ from postroom.deliver.smtp_transport import Keeping, SmtpTransport
 from postroom.deliver.transport import Report
 from postroom.errors import SignInTroubleError
 from postroom.identity.sign_ins import Password, SignIn
+from postroom.message import DsnRequest, RecipientDsn
 from postroom.outcome import Failure, FailureClass, Outcome, Refused, Sent, StopCause, Stopped, TryLater, Unknown
 from postroom.store.records import EmailType
 from tests.unit.deliver.scripted_server import (
@@ -66,6 +67,44 @@ def a_transport(
         deadlines=deadlines,
         keeping=keeping,
     )
+
+
+WISHES = DsnRequest("HDRS", "QQ+2B1", {"b@example.net": RecipientDsn(("FAILURE", "DELAY"), "rfc822;old@example.net")})
+
+
+@pytest.mark.parametrize(
+    ("offered", "said"),
+    [
+        (
+            ("250-DSN",),
+            [
+                " RET=HDRS ENVID=QQ+2B1",
+                "RCPT TO:<b@example.net> NOTIFY=FAILURE,DELAY ORCPT=rfc822;old@example.net",
+                "RCPT TO:<c@example.net>",
+            ],
+        ),
+        ((), ["", "RCPT TO:<b@example.net>", "RCPT TO:<c@example.net>"]),
+    ],
+)
+async def test_wishes_for_notifications_are_said_where_they_are_offered(
+    offered: tuple[str, ...], said: list[str]
+) -> None:
+    heard: list[str] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.sign_in(*EHLO, *offered, "250 AUTH PLAIN")
+        heard.extend([await peer.hear() for _ in range(4)])
+        await peer.say("250 2.1.0 OK", "250 2.1.5 OK", "250 2.1.5 OK", "354 Go on")
+        await peer.hear_message()
+        await peer.say("250 2.0.0 OK")
+
+    async with ScriptedServer.listen(script) as server:
+        transport = a_transport(server)
+        report = await transport.send(a_parcel("b@example.net", "c@example.net", dsn=WISHES))
+        await transport.close()
+    assert all(isinstance(outcome, Sent) for outcome in report.outcomes)
+    assert heard[0].removeprefix("MAIL FROM:<noreply@example.test> SIZE=43") == said[0]
+    assert heard[1:] == [*said[1:], "DATA"]
 
 
 async def accept_all(peer: Peer) -> None:

@@ -4,7 +4,16 @@ from base64 import b64encode
 
 import pytest
 
-from postroom.wire.sasl import Credentials, LoginExchange, PlainExchange, SaslError, begin_exchange
+from postroom.wire.sasl import (
+    CramMd5Answer,
+    CramMd5Exchange,
+    Credentials,
+    LoginExchange,
+    PlainExchange,
+    SaslError,
+    begin_exchange,
+    cram_md5_digest,
+)
 
 
 def test_plain_is_one_answer() -> None:
@@ -48,3 +57,18 @@ def test_mechanisms_are_named_in_any_case() -> None:
 
 def test_credentials_never_show_the_password() -> None:
     assert "secret" not in repr(Credentials("hp-2f", "secret"))
+
+
+def test_cram_md5_is_answered_as_its_rfc_shows() -> None:
+    challenge = "<1896.697170952@postoffice.reston.mci.net>"
+    exchange = CramMd5Exchange(challenge)
+    assert exchange.challenge() == "PDE4OTYuNjk3MTcwOTUyQHBvc3RvZmZpY2UucmVzdG9uLm1jaS5uZXQ+"
+    answer = exchange.take(b"dGltIGI5MTNhNjAyYzdlZGE3YTQ5NWI0ZTZlNzMzNGQzODkw")
+    assert answer == CramMd5Answer("tim", "b913a602c7eda7a495b4e6e7334d3890")
+    assert cram_md5_digest("tanstaaftanstaaf", challenge) == answer.digest
+
+
+@pytest.mark.parametrize("answer", [b"", b"tim", b"tim b913", b" b913a602c7eda7a495b4e6e7334d3890"])
+def test_a_cram_md5_answer_that_is_none_says_so(answer: bytes) -> None:
+    with pytest.raises(SaslError, match="32 hex digits"):
+        CramMd5Exchange("<1@x>").take(b64encode(answer))
