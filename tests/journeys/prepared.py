@@ -10,7 +10,14 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from postroom.server import Server
-from postroom.settings import ConsoleSettings, RehearsalSettings, Settings, SmtpSettings, SubmissionSettings
+from postroom.settings import (
+    ConsoleSettings,
+    RehearsalSettings,
+    SendmailSettings,
+    Settings,
+    SmtpSettings,
+    SubmissionSettings,
+)
 from postroom.simulator.scopes import parse_scopes
 from postroom.simulator.service import Simulator
 from postroom.store.records import App, AppSettings, MailServer, MailServerDraft, SendRight, SignedInUser
@@ -30,6 +37,7 @@ def rehearsal_settings(folder: Path) -> Settings:
         console=ConsoleSettings(port=0),
         submission=SubmissionSettings(port=0),
         smtp=SmtpSettings(host_name="postroom.example"),
+        sendmail=SendmailSettings(socket=str(folder / "run" / "s"), drop_folder=str(folder / "run" / "maildrop")),
         rehearsal=RehearsalSettings(enabled=True, pages_port=0),
     )
 

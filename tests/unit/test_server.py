@@ -7,7 +7,7 @@ import pytest
 
 from postroom.errors import StoreFullError
 from postroom.server import Server
-from postroom.settings import ConsoleSettings, Settings, SmtpSettings, SubmissionSettings
+from postroom.settings import ConsoleSettings, SendmailSettings, Settings, SmtpSettings, SubmissionSettings
 from postroom.store.outbox import Outbox
 
 
@@ -17,6 +17,7 @@ def settings_in(folder: Path) -> Settings:
         console=ConsoleSettings(port=0),
         submission=SubmissionSettings(port=0),
         smtp=SmtpSettings(host_name="postroom.example"),
+        sendmail=SendmailSettings(socket=str(folder / "run" / "s"), drop_folder=str(folder / "run" / "maildrop")),
     )
 
 

@@ -98,7 +98,7 @@ def _remove_stale(path: Path) -> None:
 
 
 def _cannot(path: Path, why: str) -> SettingsError:
-    return SettingsError(f"The sendmail.socket {path} cannot be used: {why}. Choose another, or mend that.")
+    return SettingsError(f"The sendmail.socket {path} cannot be used: {why}. Choose another, or say sendmail.enabled = false.")
 
 
 class QueueDesk:
