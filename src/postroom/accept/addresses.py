@@ -7,11 +7,24 @@ angle brackets or alone. What two readers could read as two different addresses 
 import re
 from collections.abc import Iterator
 
+import msgspec
+
 VALUE_LIMIT_BYTES = 16_384
 
 _MARK = re.compile(r'\s+|"(?:\\.|[^"\\])*"|[()<>,:;]|\\.|[^\s"()<>,:;\\]+', re.DOTALL)
+_USER = re.compile(r"[A-Za-z0-9._+\-]{1,64}")
 _ROUTE = re.compile(r"@[^@,\s]+(?:\s*,\s*@[^@,\s]+)*")
 _IN_COMMENT = re.compile(r"[()]|\\.|[^()\\]+", re.DOTALL)  # a quotation mark means nothing there
+
+
+class NamedAddress(msgspec.Struct, frozen=True):
+    """One entry of an address field."""
+
+    name: str
+    """The words before the address as they stand there, quoted or encoded; may be empty."""
+    address: str
+    has_own_domain: bool = True
+    """Whether the domain stood in the field, and is not the default one."""
 
 
 class AddressFieldError(ValueError):
@@ -20,14 +33,22 @@ class AddressFieldError(ValueError):
 
 def read_addresses(value: bytes) -> tuple[str, ...]:
     """Every address of an unfolded field, in its order; none when only names stand there."""
+    return tuple(entry.address for entry in read_named_addresses(value))
+
+
+def read_named_addresses(value: bytes, default_domain: str = "") -> tuple[NamedAddress, ...]:
+    """The same with the names; `root` and `Cron <root>` get the default domain where there is one."""
     if len(value) > VALUE_LIMIT_BYTES:
         raise AddressFieldError(f"it is longer than {VALUE_LIMIT_BYTES} bytes")
-    addresses: list[str] = []
+    entries: list[NamedAddress] = []
     for words, bracketed in _entries(_marks(value.decode(errors="surrogateescape"))):
-        address = bracketed if bracketed is not None else _bare_address(words)
-        if address:
-            addresses.append(address)
-    return tuple(addresses)
+        address = bracketed if bracketed is not None else _bare_address(words, is_name_enough=bool(default_domain))
+        if not address:
+            continue
+        has_own_domain = "@" in address or not default_domain
+        name = "".join(words).strip() if bracketed is not None else ""
+        entries.append(NamedAddress(name, address if has_own_domain else f"{address}@{default_domain}", has_own_domain))
+    return tuple(entries)
 
 
 def _marks(text: str) -> Iterator[str]:
@@ -88,11 +109,11 @@ def _read_bracketed(marks: Iterator[str]) -> str:
     raise AddressFieldError("an angle bracket is not closed")
 
 
-def _bare_address(words: list[str]) -> str | None:
+def _bare_address(words: list[str], *, is_name_enough: bool) -> str | None:
     """`name@example.com` without brackets; None for words that are a name only."""
     text = "".join(words).strip()
     if "@" not in text:
-        return None
+        return text if is_name_enough and _USER.fullmatch(text) else None
     if " " in re.sub(r'"(?:\\.|[^"\\])*"', "", text):
         raise AddressFieldError("an address stands beside other words without angle brackets")
     return text

@@ -8,7 +8,8 @@ from html import escape
 import msgspec
 
 from postroom import __version__
-from postroom.accept.repair import format_date
+from postroom.accept.phrases import safe_name
+from postroom.accept.received import format_date
 
 
 class _Told(msgspec.Struct, frozen=True):
@@ -44,7 +45,7 @@ def compose_test_mail(
     told = _Told(sender, recipient, instance_name, host_name, mail_server, username, code_word, now_us)
     is_ascii = (sender + recipient).isascii()
     message = EmailMessage(policy=SMTP if is_ascii else SMTPUTF8)
-    message["From"] = _address(_safe_name(sender_name, sender), sender)
+    message["From"] = _address(safe_name(_one_line(sender_name), sender), sender)
     message["To"] = _address("", recipient)
     message["Subject"] = f"{_one_line(instance_name)}: test mail {code_word}"
     if now_us is not None:
@@ -58,12 +59,6 @@ def compose_test_mail(
 def _address(name: str, address: str) -> Address:
     local_part, _, domain = address.rpartition("@")
     return Address(name, local_part.removeprefix('"').removesuffix('"'), domain)
-
-
-def _safe_name(name: str, address: str) -> str:
-    """Exchange has refused senders whose display name holds an `@`."""
-    name = _one_line(name)
-    return "" if name.casefold() == address.casefold() else name.replace("@", " ").strip()
 
 
 def _one_line(text: str) -> str:

@@ -128,8 +128,8 @@ def mail_loop(why: str) -> Refusal:
     return _refuse(554, "5.4.6", "mail_loop", 422, f"The message goes round in circles: {why}")
 
 
-def line_not_allowed(kind: str, line: int) -> Refusal:
-    """`kind` is LineError's."""
+def line_not_allowed(kind: str, line: int, why_not_fixed: str = "") -> Refusal:
+    """`kind` is LineError's; `why_not_fixed` is half a sentence, for an app whose lines are put right otherwise."""
     reasons = {
         "bare_cr": "ends or contains a CR without LF",
         "bare_lf": "ends with LF alone",
@@ -137,6 +137,8 @@ def line_not_allowed(kind: str, line: int) -> Refusal:
         "long_line": "is longer than 998 bytes",
     }
     text = f"Line {line} of the message {reasons[kind]}; lines end with CR LF, hold no NUL and have at most 998 bytes"
+    if why_not_fixed:
+        text += f". Nothing in the message may be changed: {why_not_fixed}"
     return _refuse(550, "5.6.0", "invalid_line", 422, text)
 
 

@@ -1,44 +1,32 @@
-"""What we change in a message: the head only, and only what RFC 6409 8. lets a submission server change. No I/O."""
+"""What we change in a message: the head only, and only what a submission server may change (RFC 6409 8.). No I/O.
 
-import re
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+A body that is signed or encrypted stays byte for byte, and so do the fields that describe it; the fields around it are
+not covered by such a signature (RFC 8551 3.1, RFC 3156). A DKIM signature does cover fields: what must be repaired all
+the same takes the signature away, what can wait is left alone.
+"""
+
+from collections.abc import Iterable
 
 import msgspec
 
-from postroom.accept.addresses import AddressFieldError, read_addresses
 from postroom.accept.head import Field, Head
+from postroom.accept.head_facts import IDEMPOTENCY_FIELD, HeadFacts
+from postroom.accept.phrases import format_name, safe_name
 from postroom.accept.readable import readable_text
-from postroom.accept.refusals import head_not_readable
+from postroom.accept.received import format_date, parse_date
+from postroom.accept.signatures import broken_fields
+from postroom.clock import DAY_US
 from postroom.ids import public_id
-from postroom.message import Reception
 
-_REMOVED = {b"bcc": "Bcc", b"resent-bcc": "Resent-Bcc", b"return-path": "Return-Path"}
-_REASONS = {
-    b"bcc": "its addresses are nobody else's business",
-    b"resent-bcc": "its addresses are nobody else's business",
-    b"return-path": "it is written where a message arrives",
+_PRIVATE = "its addresses are nobody else's business"
+_REMOVED = {
+    b"bcc": ("Bcc", _PRIVATE),
+    b"resent-bcc": ("Resent-Bcc", _PRIVATE),
+    b"return-path": ("Return-Path", "it is written where a message arrives"),
+    IDEMPOTENCY_FIELD: ("X-Idempotency-Key", "it is for this server only"),
 }
-_ONCE = (b"from", b"sender", b"subject")
-_READ = frozenset({*_ONCE, b"message-id", b"date"})
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._\-]{0,253}[A-Za-z0-9])?|\[[0-9A-Za-z.:]{2,60}\]")
-_MESSAGE_ID_LIMIT_BYTES = 998
-
-
-class HeadFacts(msgspec.Struct, frozen=True):
-    """What policy and pages need to know of a head."""
-
-    from_addresses: tuple[str, ...]
-    sender_addresses: tuple[str, ...]
-    subject: str
-    message_id: str
-    """Empty when it is missing."""
-    has_date: bool
-    received: tuple[bytes, ...]
-    idempotency_key: str = ""
-    why_body_must_stay: str = ""
+CLOCK_TOLERANCE_US = DAY_US
+"""A Date that is further away comes from a clock that was never set."""
 
 
 class RepairPlan(msgspec.Struct, frozen=True):
@@ -48,11 +36,12 @@ class RepairPlan(msgspec.Struct, frozen=True):
     host_name: str
     now_us: int
     received: str
+    """Our trace field, which stands on top."""
     recipients: tuple[str, ...] = ()
     """The envelope's."""
     new_sender: str = ""
     """Takes the place of what From says; empty when that may stay."""
-    default_domain: str = ""
+    knows_smtputf8: bool = False
 
 
 class RepairedHead(msgspec.Struct, frozen=True):
@@ -63,110 +52,158 @@ class RepairedHead(msgspec.Struct, frozen=True):
     """One sentence for each change."""
 
 
-def read_facts(head: Head, default_domain: str = "") -> HeadFacts:
-    """Refusal when From is missing, or when it cannot be said with certainty who the sender is."""
-    fields: dict[bytes, list[Field]] = {}
-    for field in head.fields:
-        fields.setdefault(field.name, []).append(field)
-    values = {name: head.value(found[0]) for name, found in fields.items() if name in _READ}
-    for name in _ONCE:
-        if len(fields.get(name, ())) > 1:
-            raise head_not_readable(f"it has more than one {name.decode().capitalize()} field")
-    from_addresses = _addresses(values, b"from")
-    return HeadFacts(
-        from_addresses=from_addresses,
-        sender_addresses=_addresses(values, b"sender"),
-        subject=readable_text(values.get(b"subject", b"")),
-        message_id=values.get(b"message-id", b"")[:_MESSAGE_ID_LIMIT_BYTES].decode("ascii", "replace"),
-        has_date=bool(values.get(b"date")),
-        received=tuple(head.raw(field) for field in fields.get(b"received", ())),
-    )
-
-
-def _addresses(values: Mapping[bytes, bytes], name: bytes) -> tuple[str, ...]:
-    try:
-        return read_addresses(values[name]) if name in values else ()
-    except AddressFieldError as trouble:
-        raise head_not_readable(f"in its {name.decode().capitalize()} field {trouble}") from None
-
-
 def repair_head(head: Head, facts: HeadFacts, plan: RepairPlan) -> RepairedHead:
-    """Our `received` on top, Message-ID and Date where they are missing, Bcc and Return-Path gone."""
-    repairs: list[str] = []
-    added: list[bytes] = []
-    removed = _unwanted_fields(head, facts, repairs)
-    internet_message_id = facts.message_id
-    if not internet_message_id:
-        internet_message_id = f"<{public_id(plan.message_id).lower()}@{plan.host_name}>"
-        added.append(f"Message-ID: {internet_message_id}\r\n".encode())
-        repairs.append(f"Added Message-ID {internet_message_id}, because there was none.")
-    if not facts.has_date:
-        added.append(f"Date: {format_date(plan.now_us)}\r\n".encode())
-        repairs.append("Added Date, because there was none.")
-    content = plan.received.encode() + b"".join([*added, *_kept_parts(head, removed)])
-    return RepairedHead(content, internet_message_id, facts.from_addresses, tuple(repairs))
+    """The head with `received` on top and the changes that it needs; everything else byte for byte."""
+    return _Repair(head, facts, plan).run()
 
 
-def _unwanted_fields(head: Head, facts: HeadFacts, repairs: list[str]) -> list[Field]:
-    unwanted = [field for field in head.fields if field.name in _REMOVED or _is_empty_twin(head, field, facts)]
-    for name in dict.fromkeys(field.name for field in unwanted if field.name in _REMOVED):
-        repairs.append(f"Removed {_REMOVED[name]}, because {_REASONS[name]}.")
-    return unwanted
+class _Repair:
+    """One head under repair: what is added on top, what goes, and why."""
+
+    def __init__(self, head: Head, facts: HeadFacts, plan: RepairPlan) -> None:
+        self._head = head
+        self._facts = facts
+        self._plan = plan
+        self._added: list[bytes] = []
+        self._removed: set[Field] = set()
+        self._changed: set[bytes] = set()
+        self._repairs: list[str] = []
+
+    def run(self) -> RepairedHead:
+        self._remove_private()
+        message_id = self._repair_message_id()
+        self._repair_date()
+        from_addresses = self._repair_sender()
+        self._repair_recipients()
+        self._repair_mime_version()
+        self._remove_broken_signatures()
+        content = self._plan.received.encode() + b"".join([*self._added, *self._kept_parts()])
+        return RepairedHead(content, message_id, from_addresses, tuple(self._repairs))
+
+    def _remove_private(self) -> None:
+        found = [field for field in self._head.fields if field.name in _REMOVED]
+        self._removed.update(found)
+        for name in dict.fromkeys(field.name for field in found):
+            shown, reason = _REMOVED[name]
+            self._changed.add(name)
+            self._repairs.append(f"Removed {shown}, because {reason}.")
+
+    def _repair_message_id(self) -> str:
+        if self._facts.message_id:
+            return self._facts.message_id
+        made = f"<{public_id(self._plan.message_id).lower()}@{self._plan.host_name}>"
+        self._replace(b"message-id", f"Message-ID: {made}")
+        self._repairs.append(f"Added Message-ID {made}, because there was none.")
+        return made
+
+    def _repair_date(self) -> None:
+        now = format_date(self._plan.now_us)
+        if not self._facts.date:
+            self._replace(b"date", f"Date: {now}")
+            self._repairs.append("Added Date, because there was none.")
+            return
+        said_us = parse_date(self._facts.date)
+        is_near = said_us is not None and abs(said_us - self._plan.now_us) <= CLOCK_TOLERANCE_US
+        if is_near or self._is_signed(b"date"):
+            return
+        shown = readable_text(self._facts.date)[:64]
+        self._replace(b"date", f"Date: {now}", b"X-Original-Date: " + self._facts.date)
+        self._repairs.append(f"Corrected Date, because the clock of the sender was wrong: it said {shown}.")
+
+    # ---- who it is from ----
+
+    def _repair_sender(self) -> tuple[str, ...]:
+        if self._plan.new_sender:
+            self._put_new_sender(self._plan.new_sender)
+            return (self._plan.new_sender,)
+        names = [_safe(sender.name, sender.address) for sender in self._facts.senders]
+        incomplete = [sender.address for sender in self._facts.senders if not sender.has_own_domain]
+        has_odd_names = any(name != sender.name for name, sender in zip(names, self._facts.senders, strict=True))
+        if incomplete or has_odd_names:
+            entries = [_entry(name, sender.address) for name, sender in zip(names, self._facts.senders, strict=True)]
+            self._replace(b"from", "From: " + ",\r\n ".join(entries))
+        if incomplete:
+            self._repairs.append(f"Completed From to {', '.join(incomplete)}, because its domain was missing.")
+        if has_odd_names:
+            self._repairs.append("Changed the name in From, because Microsoft refuses names that hold an @.")
+        return self._facts.from_addresses
+
+    def _put_new_sender(self, new_sender: str) -> None:
+        """The name stays, replies go where they went, and what stood there is kept."""
+        old = next(iter(self._facts.senders), None)
+        said = next((self._head.raw(field) for field in self._head.fields if field.name == b"from"), b"")
+        name = _safe(old.name, old.address) if old is not None else ""
+        self._replace(b"from", f"From: {_entry(name, new_sender)}")
+        if said.strip():
+            self._added.append(b"X-Original-From:" + said)
+        if old is not None and old.has_own_domain and b"reply-to" not in self._facts.names and _is_plain(old.address):
+            self._replace(b"reply-to", f"Reply-To: <{old.address}>")
+        shown = old.address if old is not None else "missing"
+        self._repairs.append(f"Replaced From, which was {shown}, by {new_sender}: this app may not send as another.")
+        senders = [field for field in self._head.fields if field.name == b"sender"]
+        if senders:
+            self._removed.update(senders)
+            self._changed.add(b"sender")
+            self._repairs.append("Removed Sender, because From was replaced.")
+
+    # ---- whom it is to, and the rest ----
+
+    def _repair_recipients(self) -> None:
+        if self._facts.names & {b"to", b"cc"} or not self._plan.recipients:
+            return
+        only = self._plan.recipients[0] if len(self._plan.recipients) == 1 else ""
+        value = f"<{only}>" if only and (only.isascii() or self._plan.knows_smtputf8) else "undisclosed-recipients:;"
+        self._replace(b"to", f"To: {value}")
+        self._repairs.append(f"Added To: {value}, because the message named no recipient.")
+
+    def _repair_mime_version(self) -> None:
+        """Without it a reader may not take the message for MIME at all (RFC 2045 4.)."""
+        has_mime = any(name.startswith(b"content-") for name in self._facts.names)
+        if has_mime and b"mime-version" not in self._facts.names and not self._is_signed(b"mime-version"):
+            self._replace(b"mime-version", "MIME-Version: 1.0")
+            self._repairs.append("Added MIME-Version, because the message has parts that need it.")
+
+    def _remove_broken_signatures(self) -> None:
+        broken = broken_fields(self._head, self._facts.signatures, self._changed)
+        if not broken:
+            return
+        self._removed.update(broken)
+        kinds = ", ".join(dict.fromkeys("ARC" if field.name.startswith(b"arc-") else "DKIM" for field in broken))
+        self._repairs.append(f"Removed the {kinds} signature, because it covered what had to be changed.")
+
+    def _is_signed(self, name: bytes) -> bool:
+        return any(name in signature.names for signature in self._facts.signatures)
+
+    def _replace(self, name: bytes, line: str, *others: bytes) -> None:
+        """Put a field on top; whatever had its name goes, also an empty one."""
+        self._removed.update(field for field in self._head.fields if field.name == name)
+        self._changed.add(name)
+        self._added.append(line.encode(errors="surrogateescape") + b"\r\n")
+        self._added.extend(other + b"\r\n" for other in others)
+
+    def _kept_parts(self) -> Iterable[bytes]:
+        content = self._head.content
+        position = 0
+        for field in sorted(self._removed, key=lambda field: field.start):
+            yield content[position : field.start]
+            position = field.end
+        yield content[position:]
 
 
-def _is_empty_twin(head: Head, field: Field, facts: HeadFacts) -> bool:
-    """An empty Message-ID or Date would stand beside the one that we add."""
-    is_replaced = (field.name == b"message-id" and not facts.message_id) or (
-        field.name == b"date" and not facts.has_date
-    )
-    return is_replaced and not head.value(field)
+def _safe(name: str, address: str) -> str:
+    """The name as it stood there, unless it holds an `@`."""
+    if "@" not in name and "=?" not in name:
+        return name
+    shown = readable_text(name.encode(errors="surrogateescape"))
+    if shown.startswith('"') and shown.endswith('"') and len(shown) >= 2:
+        shown = shown[1:-1].replace('\\"', '"').replace("\\\\", "\\")
+    return format_name(safe_name(shown, address)) if "@" in shown else name
 
 
-def _kept_parts(head: Head, removed: Iterable[Field]) -> list[bytes]:
-    """Everything else, byte for byte."""
-    parts = []
-    position = 0
-    for field in removed:
-        parts.append(head.content[position : field.start])
-        position = field.end
-    return [*parts, head.content[position:]]
+def _entry(name: str, address: str) -> str:
+    return f"{name} <{address}>" if name else f"<{address}>"
 
 
-def format_received(
-    reception: Reception, *, message_id: int, host_name: str, now_us: int, uses_smtputf8: bool = False
-) -> str:
-    """Our trace field (RFC 5321 4.4) with the protocol's name of RFC 3848."""
-    origin = ""
-    if reception.peer_address:
-        helo = reception.helo or ""
-        name = helo if _HOST.fullmatch(helo) else "unknown"
-        origin = f"from {name} ({_address_literal(reception.peer_address)})\r\n\t"
-    with_what = f" with {_protocol_name(reception, uses_smtputf8)}" if reception.way == "smtp" else ""
-    tls = f" ({reception.tls_version})" if reception.tls_version else ""
-    return (
-        f"Received: {origin}by {host_name} {own_comment(host_name)}{with_what}{tls}\r\n"
-        f"\tid {public_id(message_id)}; {format_date(now_us)}\r\n"
-    )
-
-
-def own_comment(host_name: str) -> str:
-    """By this we know our own Received fields again."""
-    return f"(Postroom at {host_name})"
-
-
-def _protocol_name(reception: Reception, uses_smtputf8: bool) -> str:
-    extended = "UTF8SMTP" if uses_smtputf8 else "ESMTP"
-    return extended + ("S" if reception.tls_version else "") + ("A" if reception.login else "")
-
-
-def _address_literal(address: str) -> str:
-    return f"[IPv6:{address}]" if ":" in address else f"[{address}]"
-
-
-def format_date(now_us: int) -> str:
-    """RFC 5322 3.3, in UTC, whatever the machine's language."""
-    now = datetime.fromtimestamp(now_us // 1_000_000, UTC)
-    return (
-        f"{_DAYS[now.weekday()]}, {now.day:02} {_MONTHS[now.month - 1]} {now.year} "
-        f"{now.hour:02}:{now.minute:02}:{now.second:02} +0000"
-    )
+def _is_plain(address: str) -> bool:
+    """Fit to be written into a field of our own."""
+    return address.isascii() and address.isprintable() and not set(' <>,;"') & set(address)

@@ -13,7 +13,9 @@ import msgspec
 from postroom.accept import policy, refusals
 from postroom.accept.app_limits import AppLimits
 from postroom.accept.head import HEAD_LIMIT_BYTES, Head, HeadError, find_head_end, read_head
-from postroom.accept.repair import HeadFacts, RepairPlan, format_received, own_comment, read_facts, repair_head
+from postroom.accept.head_facts import HeadFacts, read_facts
+from postroom.accept.received import format_received, own_comment
+from postroom.accept.repair import RepairPlan, repair_head
 from postroom.accept.rule_book import RuleBook
 from postroom.clock import Clock
 from postroom.errors import AlreadyKeptError, StoreFullError, StoreUnavailableError
@@ -175,7 +177,10 @@ class Submission:
         self._size_bytes += len(chunk)
         if self._size_bytes > self._limit_bytes:
             raise refusals.message_too_large(self._limit_bytes)
-        await self._take(self._fix(chunk) if self._fixer is not None else chunk)
+        if self._fixer is None:
+            await self._take(chunk)
+        else:
+            await self._fix(self._fixer, chunk)
 
     async def commit(self) -> int:
         """The message's id, once it is on the disk. Refusal: as `write`, no recipients, store full or away."""
@@ -215,12 +220,13 @@ class Submission:
         self.is_replay = True
         return kept.message_id
 
-    def _fix(self, chunk: bytes) -> bytes:
-        assert self._fixer is not None
+    async def _fix(self, fixer: LineFixer, chunk: bytes) -> None:
+        """Piece by piece: what the head says may forbid to change the body."""
         try:
-            return self._fixer.feed(chunk)
+            for piece in fixer.feed(chunk):
+                await self._take(piece)
         except LineError as trouble:
-            raise refusals.line_not_allowed(trouble.kind, trouble.line) from None
+            raise refusals.line_not_allowed(trouble.kind, trouble.line, fixer.why_not) from None
 
     async def _take(self, chunk: bytes) -> None:
         """Bytes whose lines may still be judged, but are not put right any more."""
@@ -285,7 +291,7 @@ class Submission:
             received=received,
             recipients=self.recipients,
             new_sender=new_sender,
-            default_domain=self._rules.default_domain,
+            knows_smtputf8=self._uses_smtputf8,
         )
         repaired = repair_head(head, facts, plan)
         self._header_from = ", ".join(repaired.from_addresses)
@@ -298,7 +304,10 @@ class Submission:
         if facts.idempotency_key and self._options.idempotency is None:
             gist = (self._sender, sorted(self._recipients), facts.from_addresses, facts.subject)
             request_hash = hashlib.sha256(repr(gist).encode("utf-8", "surrogatepass")).digest()
-            idempotency = IdempotencyKey(facts.idempotency_key, request_hash)
+            # Users of this machine may share an app: none can use up another's key.
+            user = self._reception.local_user
+            key = facts.idempotency_key if user is None else f"{user} {facts.idempotency_key}"
+            idempotency = IdempotencyKey(key, request_hash)
             self._options = msgspec.structs.replace(self._options, idempotency=idempotency)
 
     async def _end_body(self) -> None:
@@ -307,7 +316,7 @@ class Submission:
             try:
                 await self._take(self._fixer.finish())
             except LineError as trouble:
-                raise refusals.line_not_allowed(trouble.kind, trouble.line) from None
+                raise refusals.line_not_allowed(trouble.kind, trouble.line, self._fixer.why_not) from None
             self._repairs += self._fixer.describe_fixes()
         try:
             self._lines.finish()

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 LIMIT = 1024 * 1024
 RECEPTION = Reception(way="smtp", peer_address="192.0.2.7", helo="hp")
 HEAD = (
-    b"From: Scanner <scanner@contoso.example>\r\nSubject: Scan\r\n"
+    b"From: Scanner <scanner@contoso.example>\r\nTo: bob@fabrikam.example\r\nSubject: Scan\r\n"
     b"Date: Mon, 21 Sep 2026 14:13:20 +0000\r\nMessage-ID: <1@hp>\r\n\r\n"
 )
 
@@ -89,10 +89,10 @@ async def test_a_message_that_grows_too_large_is_refused(intake: Intake) -> None
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (b"one\r\ntwo\nthree\r\n", "Line 7 of the message ends with LF alone"),
-        (b"one\rtwo\r\n", "Line 6 of the message ends or contains a CR without LF"),
-        (b"nu\0l\r\n", "Line 6 of the message contains the character NUL"),
-        (b"x" * 999 + b"\r\n", "Line 6 of the message is longer than 998 bytes"),
+        (b"one\r\ntwo\nthree\r\n", "Line 8 of the message ends with LF alone"),
+        (b"one\rtwo\r\n", "Line 7 of the message ends or contains a CR without LF"),
+        (b"nu\0l\r\n", "Line 7 of the message contains the character NUL"),
+        (b"x" * 999 + b"\r\n", "Line 7 of the message is longer than 998 bytes"),
     ],
 )
 async def test_a_line_that_no_message_may_have_is_named(intake: Intake, body: bytes, reason: str) -> None:
@@ -268,7 +268,7 @@ async def test_a_message_that_came_through_here_twice_is_refused(intake: Intake,
         await submission.write(content)
 
 
-LEGACY = msgspec.structs.replace(SCANNER, fixes_lines=True, sender_policy=SenderPolicy.REWRITE)
+LEGACY = msgspec.structs.replace(SCANNER, app_id=8, fixes_lines=True, sender_policy=SenderPolicy.REWRITE)
 
 
 async def hand_in(
@@ -365,6 +365,17 @@ async def test_an_idempotency_key_in_the_header_is_taken_out_and_known_again(sto
     with pytest.raises(Refusal, match="was used for another message") as caught:
         await hand_in(intake, content(14, b"Other") + b"text\r\n")
     assert (caught.value.reply.code, caught.value.reply.http_status) == ("idempotency_key_reused", 422)
+
+
+async def test_users_who_share_an_app_cannot_use_up_each_others_keys(store: FakeStore, intake: Intake) -> None:
+    for user in ("eve", "bob", "bob"):
+        submission = await intake.open(SCANNER, "", Reception(way="sendmail", local_user=user))
+        await submission.add_recipient("bob@fabrikam.example")
+        await submission.write(b"X-Idempotency-Key: order-7\r\n" + HEAD)
+        await submission.commit()
+        await submission.abandon()
+    keys = [new.idempotency.key for new in store.outbox.kept if new.idempotency is not None]
+    assert keys == ["eve order-7", "bob order-7"]
 
 
 async def test_several_are_kept_together(store: FakeStore, intake: Intake) -> None:

@@ -1,0 +1,82 @@
+"""What a head says: everything that policy, repair and pages need to know of it. No I/O."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from postroom.accept.addresses import AddressFieldError, NamedAddress, read_named_addresses
+from postroom.accept.head import Field, Head
+from postroom.accept.readable import readable_text
+from postroom.accept.refusals import head_not_readable
+from postroom.accept.signatures import Signature, find_signatures, why_body_must_stay
+
+IDEMPOTENCY_FIELD = b"x-idempotency-key"
+IDEMPOTENCY_KEY_LIMIT = 256
+
+_ONCE = {b"from": "From", b"sender": "Sender", b"subject": "Subject", IDEMPOTENCY_FIELD: "X-Idempotency-Key"}
+_MESSAGE_ID_LIMIT_BYTES = 998
+
+
+class HeadFacts(msgspec.Struct, frozen=True):
+    """The facts of one head."""
+
+    senders: tuple[NamedAddress, ...]
+    """From's entries; none when it is missing or holds no address."""
+    sender_addresses: tuple[str, ...]
+    """Sender's."""
+    subject: str
+    message_id: str
+    """Empty when it is missing."""
+    date: bytes
+    """Empty when it is missing."""
+    names: frozenset[bytes]
+    """Of the fields that are there and not empty, in lower case."""
+    received: tuple[bytes, ...]
+    idempotency_key: str
+    signatures: tuple[Signature, ...]
+    why_body_must_stay: str
+    """Half a sentence when not a byte of the body may change; empty when it may."""
+
+    @property
+    def from_addresses(self) -> tuple[str, ...]:
+        return tuple(sender.address for sender in self.senders)
+
+
+def read_facts(head: Head, default_domain: str = "") -> HeadFacts:
+    """Refusal when it cannot be said with certainty who the sender is."""
+    fields: dict[bytes, list[Field]] = {}
+    for field in head.fields:
+        fields.setdefault(field.name, []).append(field)
+    for name, shown in _ONCE.items():
+        if len(fields.get(name, ())) > 1:
+            raise head_not_readable(f"it has more than one {shown} field")
+    values = {name: head.value(found[0]) for name, found in fields.items()}
+    signatures = find_signatures(head)
+    return HeadFacts(
+        senders=_named_addresses(values, b"from", default_domain),
+        sender_addresses=tuple(it.address for it in _named_addresses(values, b"sender", default_domain)),
+        subject=readable_text(values.get(b"subject", b"")),
+        message_id=values.get(b"message-id", b"")[:_MESSAGE_ID_LIMIT_BYTES].decode("ascii", "replace"),
+        date=values.get(b"date", b""),
+        names=frozenset(name for name, value in values.items() if value),
+        received=tuple(head.raw(field) for field in fields.get(b"received", ())),
+        idempotency_key=_idempotency_key(values.get(IDEMPOTENCY_FIELD, b"")),
+        signatures=signatures,
+        why_body_must_stay=why_body_must_stay(values.get(b"content-type", b""), signatures),
+    )
+
+
+def _named_addresses(values: Mapping[bytes, bytes], name: bytes, default_domain: str) -> tuple[NamedAddress, ...]:
+    try:
+        return read_named_addresses(values[name], default_domain) if name in values else ()
+    except AddressFieldError as trouble:
+        raise head_not_readable(f"in its {_ONCE[name]} field {trouble}") from None
+
+
+def _idempotency_key(value: bytes) -> str:
+    """As a program wrote it, with or without quotation marks (RFC 8941 3.3.3)."""
+    key = value.decode("ascii", "replace")
+    key = key[1:-1] if len(key) >= 2 and key[0] == key[-1] == '"' else key
+    if len(key) > IDEMPOTENCY_KEY_LIMIT or not key.isprintable() or "\ufffd" in key:
+        raise head_not_readable(f"its X-Idempotency-Key is not printable ASCII of at most {IDEMPOTENCY_KEY_LIMIT}")
+    return key
