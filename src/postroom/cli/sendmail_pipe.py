@@ -5,6 +5,7 @@ import select
 from socket import SHUT_WR, socket
 
 CHUNK_BYTES = 64 * 1024
+LAST_ANSWER_SECONDS = 10
 
 
 def carry(connection: socket, from_caller: int, to_caller: int) -> None:
@@ -15,7 +16,9 @@ def carry(connection: socket, from_caller: int, to_caller: int) -> None:
     connection.settimeout(None)
     listens = True
     while True:
-        ready = _ready(connection, [connection.fileno(), from_caller] if listens else [connection.fileno()])
+        ready = _ready(connection, from_caller if listens else None)
+        if not ready:
+            return
         if connection.fileno() in ready:
             answer = connection.recv(CHUNK_BYTES)
             if not answer:
@@ -30,15 +33,21 @@ def carry(connection: socket, from_caller: int, to_caller: int) -> None:
                 _say_end(connection)
 
 
-def _ready(connection: socket, descriptors: list[int]) -> list[int]:
-    """What can be read; under TLS, decrypted bytes may wait where the system does not see them."""
+def _ready(connection: socket, from_caller: int | None) -> list[int]:
+    """What can be read; nothing when the caller said all and no more answers come.
+
+    Under TLS, decrypted bytes may wait where the system does not see them.
+    """
+    descriptor = connection.fileno()
     if getattr(connection, "pending", int)():
-        return [connection.fileno()]
-    return select.select(descriptors, [], [])[0]
+        return [descriptor]
+    if from_caller is None:
+        return select.select([descriptor], [], [], LAST_ANSWER_SECONDS)[0]
+    return select.select([descriptor, from_caller], [], [])[0]
 
 
 def _say_end(connection: socket) -> None:
-    """The caller has said all. TLS cannot be half closed; there, the server's patience ends it."""
+    """The caller has said all. TLS cannot be half closed."""
     if not hasattr(connection, "pending"):
         connection.shutdown(SHUT_WR)
 
