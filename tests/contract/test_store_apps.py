@@ -168,6 +168,12 @@ async def test_a_local_user_has_the_app_that_names_it_or_this_machine(kept: Kept
     assert [app.name for app in await store.apps.list()] == ["This machine", "Web"]
 
 
+async def test_two_users_who_come_first_make_one_app(kept: KeptStore) -> None:
+    store = await kept.open()
+    first, second = await asyncio.gather(store.apps.of_local_user("root"), store.apps.of_local_user("daemon"))
+    assert first.app_id == second.app_id
+
+
 async def test_an_app_is_found_by_id_user_name_or_name(kept: KeptStore) -> None:
     store = await kept.open()
     app, _ = await store.apps.create(AppSettings(name="HP 2nd floor"), "anna")

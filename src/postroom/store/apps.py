@@ -1,5 +1,6 @@
 """Apps: the programs and devices that may hand us mail, what each may do, and their passwords."""
 
+import asyncio
 import hashlib
 import hmac
 import re
@@ -72,6 +73,7 @@ class Apps:
         self._verified: dict[int, tuple[bytes, int]] = {}
         self._verifying_key = secrets.token_bytes(32)
         self._nobody_hash: str | None = None
+        self._making_this_machine = asyncio.Lock()
 
     # ---- making and changing ----
 
@@ -301,7 +303,9 @@ class Apps:
         app = await self._book.of_local_user(user)
         if app is not None:
             return app
-        return await self.create_without_password(THIS_MACHINE, "Postroom")
+        async with self._making_this_machine:
+            app = await self._book.of_local_user(user)  # another call may have made it meanwhile
+            return app or await self.create_without_password(THIS_MACHINE, "Postroom")
 
     # ---- use ----
 
