@@ -1,12 +1,12 @@
 """The way in for programs of this machine: a Unix socket that speaks SMTP, and knows each client by its user id."""
 
+import json
 import os
 import socket
 import stat
 from pathlib import Path
 from typing import Any, Self
 
-import msgspec
 import structlog
 
 from postroom.accept import refusals
@@ -98,7 +98,9 @@ def _remove_stale(path: Path) -> None:
 
 
 def _cannot(path: Path, why: str) -> SettingsError:
-    return SettingsError(f"The sendmail.socket {path} cannot be used: {why}. Choose another, or say sendmail.enabled = false.")
+    return SettingsError(
+        f"The sendmail.socket {path} cannot be used: {why}. Choose another, or say sendmail.enabled = false."
+    )
 
 
 class QueueDesk:
@@ -108,9 +110,9 @@ class QueueDesk:
         self._store = store
 
     async def list(self, user: LocalUser) -> list[str]:
-        """A line for people, and one JSON object for each message that waits."""
+        """A line for people, and one JSON object, all ASCII, for each message that waits."""
         messages = await self._store.messages.open_messages(None if user.may_see_all else user.name)
-        return [f"{len(messages)} messages", *(msgspec.json.encode(_waiting(found)).decode() for found in messages)]
+        return [f"{len(messages)} messages", *(json.dumps(_waiting(found)) for found in messages)]
 
     async def flush(self, user: LocalUser, only: str = "") -> str:
         """Try again now what was put off, of everybody or of the id or site in `only`: what came of it. Refusal."""

@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import TextIO
 
 from postroom.cli.sendmail_arguments import Arguments, parse_arguments
 from postroom.cli.sendmail_config import Config, read_config
@@ -22,9 +23,15 @@ SHOWN_REFUSALS = 3
 
 def main(name: str, words: Sequence[str]) -> int:
     """Do what the arguments ask for; the exit code of sysexits(3). One line on standard error says what went wrong."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a language without these letters is no reason to fail
     try:
-        exit_code = _run(parse_arguments(name, words))
-        sys.stdout.flush()
+        # Whatever the caller's language, bytes of an address are those of UTF-8.
+        exit_code = _run(
+            parse_arguments(name, [os.fsencode(word).decode("utf-8", "surrogateescape") for word in words])
+        )
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except SendmailError as trouble:
         _complain(name, str(trouble))
         return trouble.exit_code
@@ -61,9 +68,7 @@ def _run(arguments: Arguments) -> int:
 
 
 def _send(arguments: Arguments, config: Config) -> int:
-    if sys.stdin is None:
-        raise SendmailError(os.EX_NOINPUT, "There is no standard input to read the message from.")
-    message = read_message(sys.stdin.buffer, ends_at_dot=arguments.ends_at_dot)
+    message = read_message(_standard_input().buffer, ends_at_dot=arguments.ends_at_dot)
     sending = _sending(arguments, config, message)
     try:
         dialogue = open_dialogue(config)
@@ -77,6 +82,12 @@ def _send(arguments: Arguments, config: Config) -> int:
         for queue_id in sending.queue_ids:
             print(f"Queued as {queue_id}")
     return _tell_refused(sending)
+
+
+def _standard_input() -> TextIO:
+    if sys.stdin is None:
+        raise SendmailError(os.EX_NOINPUT, "There is no standard input to read the message from.")
+    return sys.stdin
 
 
 def _sending(arguments: Arguments, config: Config, message: Message) -> Sending:
@@ -149,7 +160,7 @@ def _carry(config: Config) -> int:
     if config.host:  # its greeting was heard when we signed in
         print(f"220 {config.host} ESMTP Postroom", end="\r\n", flush=True)
     try:
-        carry(connection, sys.stdin.fileno(), sys.stdout.fileno())
+        carry(connection, _standard_input().fileno(), sys.stdout.fileno())
     except OSError as trouble:
         raise SendmailError(os.EX_IOERR, f"The conversation broke off: {trouble.strerror}.") from None
     finally:

@@ -145,7 +145,7 @@ class _Parser:
         """`-q` alone, for one id (-qI) or one site (-qR); with a time it asks for a daemon."""
         if value[:1].isdigit():
             raise _daemon()
-        if value[:1] not in ("", "I", "R"):
+        if value[:1] not in ("", "I", "R") or not value.isascii() or not value.isprintable():
             raise _usage(f"The queue cannot be selected by -q{_shown(value)}; by -qI and an id, or -qR and a site.")
         self.found = self.found._replace(mode="flush", flush_only=value[1:])
 

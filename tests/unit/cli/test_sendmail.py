@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from postroom.cli import sendmail_way
+from postroom.cli.sendmail import main
 from postroom.wire.drop_file import READY, parse_envelope
 from tests.unit.cli.conftest import RunSendmail
 from tests.unit.cli.scripted_server import CONTENT, HANG_UP, scripted
@@ -273,14 +274,47 @@ def test_newaliases_has_nothing_to_do(run_sendmail: RunSendmail) -> None:
 def test_a_standard_input_that_is_closed_is_told(
     run_sendmail: RunSendmail, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from postroom.cli.sendmail import main
-
     monkeypatch.setattr(sys, "stdin", None)
     assert main("sendmail", ["root"]) == os.EX_NOINPUT
     assert "no standard input" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", ["-q", "-qI\u00e4", "-qRa\r\nXQUEUE"])
+def test_a_flush_can_only_say_what_it_is_for(folder: Path, run_sendmail: RunSendmail, words: str) -> None:
+    with scripted(folder / "s") as server:
+        ended = main("sendmail", [words])
+    assert ended == (os.EX_OK if words == "-q" else os.EX_USAGE)
+    assert [command for command in server.commands if command.startswith("X")] == (["XFLUSH"] if words == "-q" else [])
+
+
 # ---- as a program ----
+
+
+def test_a_closed_output_is_no_failure(folder: Path) -> None:
+    with scripted(folder / "s") as server:
+        ended = subprocess.run(
+            ["sh", "-c", f"exec {sys.executable} -m postroom sendmail -v a@x.example >&- 2>&-"],
+            input=b"text\n",
+            check=False,
+        )
+    assert ended.returncode == 0
+    assert len(server.contents) == 1
+
+
+def test_addresses_are_utf8_whatever_the_language(folder: Path) -> None:
+    told = '{"id":"1","state":"queued","size_bytes":1,"received_at":0,"sender":"\\u00e4@x","recipients":[]}'
+    with scripted(folder / "s", {"XQUEUE": f"250-1\r\n250 {told}"}) as server:
+        for words in (["sendmail", "änne@x.example".encode()], ["mailq"]):
+            ended = subprocess.run(
+                [sys.executable, "-X", "utf8=0", "-m", "postroom", *words],
+                input=b"text\n",
+                capture_output=True,
+                env=os.environ | {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"},
+                check=False,
+            )
+            assert (ended.returncode, ended.stderr) == (0, b"")
+    assert "RCPT TO:<änne@x.example>" in server.commands
+    assert b"\\xe4@x" in ended.stdout
 
 
 def test_the_program_is_chosen_by_its_name_and_loads_little(folder: Path) -> None:
