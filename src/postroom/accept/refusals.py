@@ -17,6 +17,32 @@ def _refuse(
     return Refusal(reply)
 
 
+OF_STRANGERS = frozenset({"unknown_device", "tls_needed", "sign_in_needed"})
+"""Refused before anybody knew who it was: what a person may want to make an app of."""
+
+
+def unknown_device(address: str) -> Refusal:
+    text = f"{address} is not a known device; add it under Apps & devices"
+    return _refuse(550, "5.7.1", "unknown_device", 403, text)
+
+
+def tls_needed() -> Refusal:
+    """RFC 3207 4."""
+    text = "Start TLS first (STARTTLS), then sign in (AUTH); an old device may be allowed plain text by its address"
+    return _refuse(530, "5.7.0", "tls_needed", 403, text)
+
+
+def tls_needed_to_sign_in() -> Refusal:
+    """RFC 4954 4."""
+    text = "Start TLS first (STARTTLS), then sign in: passwords are not taken in clear"
+    return _refuse(538, "5.7.11", "tls_needed", 403, text)
+
+
+def sign_in_needed() -> Refusal:
+    text = "Sign in first (AUTH) with the user name and password of an app (Postroom: Apps & devices)"
+    return _refuse(530, "5.7.0", "sign_in_needed", 401, text)
+
+
 def sender_not_allowed(app_name: str, senders: tuple[str, ...], address: str, place: str) -> Refusal:
     """`place` is where the address stood: "the envelope", "From"."""
     shown = ", ".join(senders[:3]) + (" and others" if len(senders) > 3 else "")
