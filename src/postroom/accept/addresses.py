@@ -17,7 +17,7 @@ _ROUTE = re.compile(r"@[^@,\s]+(?:\s*,\s*@[^@,\s]+)*")
 _IN_COMMENT = re.compile(r"[()]|\\.|[^()\\]+", re.DOTALL)  # a quotation mark means nothing there
 
 
-class NamedAddress(msgspec.Struct, frozen=True):
+class AddressEntry(msgspec.Struct, frozen=True):
     """One entry of an address field."""
 
     name: str
@@ -33,21 +33,21 @@ class AddressFieldError(ValueError):
 
 def read_addresses(value: bytes) -> tuple[str, ...]:
     """Every address of an unfolded field, in its order; none when only names stand there."""
-    return tuple(entry.address for entry in read_named_addresses(value))
+    return tuple(entry.address for entry in read_entries(value))
 
 
-def read_named_addresses(value: bytes, default_domain: str = "") -> tuple[NamedAddress, ...]:
+def read_entries(value: bytes, default_domain: str = "") -> tuple[AddressEntry, ...]:
     """The same with the names; `root` and `Cron <root>` get the default domain where there is one."""
     if len(value) > VALUE_LIMIT_BYTES:
         raise AddressFieldError(f"it is longer than {VALUE_LIMIT_BYTES} bytes")
-    entries: list[NamedAddress] = []
+    entries: list[AddressEntry] = []
     for words, bracketed in _entries(_marks(value.decode(errors="surrogateescape"))):
         address = bracketed if bracketed is not None else _bare_address(words, is_name_enough=bool(default_domain))
         if not address:
             continue
         has_own_domain = "@" in address or not default_domain
         name = "".join(words).strip() if bracketed is not None else ""
-        entries.append(NamedAddress(name, address if has_own_domain else f"{address}@{default_domain}", has_own_domain))
+        entries.append(AddressEntry(name, address if has_own_domain else f"{address}@{default_domain}", has_own_domain))
     return tuple(entries)
 
 

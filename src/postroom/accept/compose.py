@@ -1,14 +1,12 @@
 """Our own test mail: it says what sent it, so that whoever finds it in a mailbox can tell."""
 
-from email.headerregistry import Address
-from email.message import EmailMessage
-from email.policy import SMTP, SMTPUTF8
 from html import escape
 
 import msgspec
 
 from postroom import __version__
-from postroom.accept.phrases import safe_name
+from postroom.accept.composer import compose_message
+from postroom.accept.message_fields import MessageFields, NamedAddress
 from postroom.accept.received import format_date
 
 
@@ -43,22 +41,17 @@ def compose_test_mail(
     signs in there. Message-ID, and Date without `now_us`, are the submission's to add, as to everything that comes in.
     """
     told = _Told(sender, recipient, instance_name, host_name, mail_server, username, code_word, now_us)
-    is_ascii = (sender + recipient).isascii()
-    message = EmailMessage(policy=SMTP if is_ascii else SMTPUTF8)
-    message["From"] = _address(safe_name(_one_line(sender_name), sender), sender)
-    message["To"] = _address("", recipient)
-    message["Subject"] = f"{_one_line(instance_name)}: test mail {code_word}"
-    if now_us is not None:
-        message["Date"] = format_date(now_us)
-    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody answers it with an absence notice
-    message.set_content(_text(told), cte="quoted-printable")
-    message.add_alternative(_html(told), subtype="html", cte="quoted-printable")
-    return message.as_bytes()
-
-
-def _address(name: str, address: str) -> Address:
-    local_part, _, domain = address.rpartition("@")
-    return Address(name, local_part.removeprefix('"').removesuffix('"'), domain)
+    date = (("Date", format_date(now_us)),) if now_us is not None else ()
+    fields = MessageFields(
+        sender=NamedAddress(sender, _one_line(sender_name)),
+        to=(NamedAddress(recipient),),
+        subject=f"{_one_line(instance_name)}: test mail {code_word}",
+        text=_text(told),
+        html=_html(told),
+        # RFC 3834: nobody answers it with an absence notice.
+        headers=(*date, ("Auto-Submitted", "auto-generated")),
+    )
+    return b"".join(compose_message(fields))
 
 
 def _one_line(text: str) -> str:

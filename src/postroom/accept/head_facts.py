@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from postroom.accept.addresses import AddressFieldError, NamedAddress, read_named_addresses
+from postroom.accept.addresses import AddressEntry, AddressFieldError, read_entries
 from postroom.accept.head import Field, Head
 from postroom.accept.readable import readable_text
 from postroom.accept.refusals import head_not_readable
@@ -20,7 +20,7 @@ _MESSAGE_ID_LIMIT_BYTES = 998
 class HeadFacts(msgspec.Struct, frozen=True):
     """The facts of one head."""
 
-    senders: tuple[NamedAddress, ...]
+    senders: tuple[AddressEntry, ...]
     """From's entries; none when it is missing or holds no address."""
     sender_addresses: tuple[str, ...]
     """Sender's."""
@@ -53,8 +53,8 @@ def read_facts(head: Head, default_domain: str = "") -> HeadFacts:
     values = {name: head.value(found[0]) for name, found in fields.items()}
     signatures = find_signatures(head)
     return HeadFacts(
-        senders=_named_addresses(values, b"from", default_domain),
-        sender_addresses=tuple(it.address for it in _named_addresses(values, b"sender", default_domain)),
+        senders=_entries_of(values, b"from", default_domain),
+        sender_addresses=tuple(it.address for it in _entries_of(values, b"sender", default_domain)),
         subject=readable_text(values.get(b"subject", b"")),
         message_id=values.get(b"message-id", b"")[:_MESSAGE_ID_LIMIT_BYTES].decode("ascii", "replace"),
         date=values.get(b"date", b""),
@@ -66,9 +66,9 @@ def read_facts(head: Head, default_domain: str = "") -> HeadFacts:
     )
 
 
-def _named_addresses(values: Mapping[bytes, bytes], name: bytes, default_domain: str) -> tuple[NamedAddress, ...]:
+def _entries_of(values: Mapping[bytes, bytes], name: bytes, default_domain: str) -> tuple[AddressEntry, ...]:
     try:
-        return read_named_addresses(values[name], default_domain) if name in values else ()
+        return read_entries(values[name], default_domain) if name in values else ()
     except AddressFieldError as trouble:
         raise head_not_readable(f"in its {_ONCE[name]} field {trouble}") from None
 

@@ -4,7 +4,7 @@ import re
 from base64 import b64encode
 
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+(?: [A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+)*")
-_WORD_LETTERS_BYTES = 45  # as base64 60 letters: with what stands around them a word has 72 of the 75 allowed
+_WORD_LETTERS_BYTES = 39  # as base64 52 letters: with the field's name a line has at most 76 (RFC 2047 2.)
 
 
 def format_name(name: str) -> str:

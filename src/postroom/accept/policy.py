@@ -122,10 +122,11 @@ def check_trace(received: Iterable[bytes], own_mark: bytes) -> None:
 def same_form(address: str) -> str:
     """Two addresses are one when this is equal: Exchange does not tell upper from lower case."""
     local_part, at, domain = address.rpartition("@")
-    return local_part.casefold() + at + _ascii_domain(domain.casefold())
+    return local_part.casefold() + at + ascii_domain(domain.casefold())
 
 
-def _ascii_domain(domain: str) -> str:
+def ascii_domain(domain: str) -> str:
+    """A domain beyond ASCII as DNS knows it (RFC 3490); as it is when it cannot be written so."""
     if domain.isascii():
         return domain
     try:
