@@ -17,7 +17,17 @@ def _refuse(
     return Refusal(reply)
 
 
-OF_STRANGERS = frozenset({"unknown_device", "tls_needed", "sign_in_needed"})
+OF_STRANGERS = frozenset(
+    {
+        "unknown_device",
+        "public_client",
+        "tls_needed",
+        "sign_in_needed",
+        "sign_in_refused",
+        "sign_in_locked",
+        "client_banned",
+    }
+)
 """Refused before anybody knew who it was: what a person may want to make an app of."""
 
 
@@ -41,6 +51,33 @@ def tls_needed_to_sign_in() -> Refusal:
 def sign_in_needed() -> Refusal:
     text = "Sign in first (AUTH) with the user name and password of an app (Postroom: Apps & devices)"
     return _refuse(530, "5.7.0", "sign_in_needed", 401, text)
+
+
+def public_client(address: str) -> Refusal:
+    text = f"{address} is a public address; this listener serves devices of private networks only"
+    return _refuse(554, "5.7.1", "public_client", 403, text)
+
+
+def sign_in_refused(login: str) -> Refusal:
+    """Never says whether name or password was wrong, or whether the right one came from the wrong address."""
+    text = f'Wrong user name or password for "{login}" (Postroom: Apps & devices)'
+    return _refuse(535, "5.7.8", "sign_in_refused", 401, text)
+
+
+def sign_in_locked(login: str, until: str, seconds: int) -> Refusal:
+    """`until` is a time of day, as people read it."""
+    text = f'Too many sign-ins as "{login}" have failed; try again after {until}'
+    return _refuse(454, "4.7.0", "sign_in_locked", 429, text, retry_after_seconds=seconds)
+
+
+def client_banned(address: str, until: str, seconds: int) -> Refusal:
+    text = f"Too many sign-ins from {address} have failed; come again after {until}"
+    return _refuse(421, "4.7.0", "client_banned", 429, text, retry_after_seconds=seconds)
+
+
+def sign_in_unavailable() -> Refusal:
+    text = "Signing in is not possible now; try again later"
+    return _refuse(454, "4.7.0", "storage_unavailable", 503, text, retry_after_seconds=60)
 
 
 def sender_not_allowed(app_name: str, senders: tuple[str, ...], address: str, place: str) -> Refusal:

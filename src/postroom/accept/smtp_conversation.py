@@ -1,35 +1,40 @@
 """What an SMTP client may say and what it is answered (RFC 5321, 6409, 4954, 3207); a session brings the bytes."""
 
-import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import structlog
 
+from postroom.accept import refusals
+from postroom.accept.client import AppBook, Client, ClientBook
+from postroom.accept.local import QueueDesk
 from postroom.accept.profiles import ListenerLimits, ListenerProfile
 from postroom.accept.sign_in_guard import SignInGuard
-from postroom.accept.smtp_message import receive_message
-from postroom.accept.smtp_session import ConversationEnded, SmtpSession
-from postroom.accept.smtp_sign_in import AppBook, SignInDesk
-from postroom.accept.submission import Intake, Submission
-from postroom.errors import Refusal
-from postroom.ids import public_id
+from postroom.accept.smtp_message import REFUSED_LIMIT_BYTES, swallow_chunk
+from postroom.accept.smtp_session import ConversationEnded, HandshakeFailed, SmtpSession
+from postroom.accept.smtp_sign_in import SignInDesk
+from postroom.accept.smtp_transaction import SmtpTransaction
+from postroom.accept.submission import Intake
+from postroom.errors import PostroomError, Refusal
 from postroom.message import Reception
-from postroom.store.records import App
+from postroom.store.records import App, RefusedAttempt
 from postroom.wire.answers import format_answer, format_lines, plain_text
-from postroom.wire.commands import CommandError, parse_command, parse_mail, parse_rcpt
+from postroom.wire.bdat import BdatChunk, parse_bdat
+from postroom.wire.commands import CommandError, parse_command
+from postroom.wire.local_verbs import FLUSH_VERB, QUEUE_VERB
 
 log = structlog.stdlib.get_logger("postroom.accept")
 
 HELO_LIMIT_BYTES = 255
+_STRANGERS_CHUNK_BYTES = 1024 * 1024
 
-_GO_AHEAD = b"354 End the message with <CR><LF>.<CR><LF>\r\n"
-_SENDER_OK = b"250 2.1.0 Sender OK\r\n"
-_RECIPIENT_OK = b"250 2.1.5 Recipient OK\r\n"
 _OK = b"250 2.0.0 OK\r\n"
+_READY = b"220 2.0.0 Ready to start TLS\r\n"
 
-_FOREIGN_VERBS = frozenset({"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "CONNECT", "BDAT"})
-"""A browser made to speak to us, or bytes of a message about to follow: what comes next is no command."""
+_FOREIGN_VERBS = frozenset({"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "CONNECT", "PROXY"})
+"""A browser made to speak to us, or a load balancer that is not named: what comes next is no command of this client."""
+_PROXY_V2_LINE = b"\0"
+"""The third line of the PROXY protocol's second form, which begins with two empty ones."""
 
 Answer = Callable[[str], Awaitable[None]]
 
@@ -40,24 +45,35 @@ class Listener:
 
     intake: Intake
     apps: AppBook
+    clients: ClientBook
     profile: ListenerProfile
     limits: ListenerLimits
     guard: SignInGuard
-    tls: ssl.SSLContext | None
+    note_refused: Callable[[RefusedAttempt], None]
+    queue_desk: QueueDesk | None = None
+    """For programs of this machine only."""
 
 
 class SmtpConversation:
     """One client's conversation, from the greeting to its end."""
 
-    def __init__(self, session: SmtpSession, listener: Listener) -> None:
+    def __init__(self, session: SmtpSession, listener: Listener, client: Client) -> None:
         self._session = session
         self._listener = listener
+        self._client = client
         self._host_name = listener.intake.host_name
-        self._desk = SignInDesk(session, listener.apps, listener.guard, listener.limits)
+        self._desk = SignInDesk(
+            session,
+            listener.apps,
+            listener.profile,
+            listener.guard,
+            listener.limits,
+            listener.intake.clock,
+            self.note_stranger,
+        )
+        self._transaction = SmtpTransaction(session, listener.intake, listener.limits)
         self._helo: str | None = None
-        self._app = listener.profile.guest
-        self._is_signed_in = False
-        self._submission: Submission | None = None
+        self._signed_in: App | None = None
         self._errors = 0
         self._answers: dict[str, Answer] = {
             "EHLO": self._answer_ehlo,
@@ -67,15 +83,20 @@ class SmtpConversation:
             "MAIL": self._answer_mail,
             "RCPT": self._answer_rcpt,
             "DATA": self._answer_data,
+            "BDAT": self._answer_bdat,
             "RSET": self._answer_rset,
             "NOOP": self._answer_noop,
             "VRFY": self._answer_vrfy,
             "HELP": self._answer_help,
             "QUIT": self._answer_quit,
         }
+        if client.local_user is not None and listener.queue_desk is not None:
+            self._answers |= {QUEUE_VERB: self._answer_queue, FLUSH_VERB: self._answer_flush}
 
     async def hold(self) -> None:
         """Answer commands until ConversationEnded."""
+        if self._app is None:
+            self._session.idle_timeout_seconds = self._listener.limits.stranger_timeout_seconds
         self._session.say(f"220 {self._host_name} ESMTP Postroom\r\n".encode())
         while True:
             try:
@@ -87,15 +108,26 @@ class SmtpConversation:
 
     async def abandon_message(self) -> None:
         """What was not committed goes."""
-        submission, self._submission = self._submission, None
-        if submission is not None:
-            await submission.abandon()
+        await self._transaction.abandon()
+
+    def note_stranger(self, code: str, text: str, login: str = "") -> None:
+        """So that one click in the console can make an app of it."""
+        if self._client.address is not None:
+            profile, now_us = self._listener.profile.name, self._listener.intake.clock.now_us()
+            attempt = RefusedAttempt(self._client.address, profile, self._helo or "", login, code, text, now_us)
+            self._listener.note_refused(attempt)
+
+    @property
+    def _app(self) -> App | None:
+        """Whose mail it is, as things stand."""
+        return self._signed_in or self._client.guest
 
     async def _obey(self, line: bytes) -> None:
+        if line == _PROXY_V2_LINE:
+            raise _foreign("PROXY")
         command = parse_command(line)
         if command.verb in _FOREIGN_VERBS:
-            goodbye = format_answer(421, "4.7.0", f"{command.verb} is no command of this server; goodbye")
-            raise ConversationEnded(f"the client said {command.verb}", goodbye)
+            raise _foreign(command.verb)
         answer = self._answers.get(command.verb)
         if answer is None:
             # It is not repeated: what stands there may be a password that came too early.
@@ -112,9 +144,14 @@ class SmtpConversation:
 
     def _say_refusal(self, refusal: Refusal) -> None:
         reply = refusal.reply
+        answer = format_answer(reply.smtp_code, reply.enhanced, reply.text)
+        if reply.code in refusals.OF_STRANGERS:
+            self.note_stranger(reply.code, reply.text)
+            self._note_error(answer)
+            return
         app = self._app.login if self._app else None
         log.info("refused", peer=self._session.peer_address, helo=self._helo, app=app, reply=reply.smtp_reply)
-        self._session.say(format_answer(reply.smtp_code, reply.enhanced, reply.text))
+        self._session.say(answer)
 
     # ---- who is there ----
 
@@ -134,107 +171,133 @@ class SmtpConversation:
         self._helo = plain_text(name)
 
     def _extensions(self) -> list[str]:
-        size = self._listener.intake.size_limit_bytes
-        lines = ["PIPELINING", f"SIZE {size}", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES"]
-        if self._listener.tls is not None and not self._session.tls_version:
+        intake, app = self._listener.intake, self._app
+        size = intake.size_limit_of(app) if app is not None else intake.size_limit_bytes
+        lines = ["PIPELINING", f"SIZE {size}", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "DSN", "CHUNKING"]
+        if self._client.tls is not None and not self._session.tls_version:
             lines.append("STARTTLS")
-        if not self._is_signed_in and not self._tls_is_missing():
+        if self._signed_in is None and not self._tls_is_missing and self._client.local_user is None:
             # The second form is what clients of the nineties look for.
-            lines += ["AUTH PLAIN LOGIN", "AUTH=PLAIN LOGIN"]
+            offered = " ".join(self._desk.mechanisms_for(self._client))
+            lines += [f"AUTH {offered}", f"AUTH={offered}"]
         return lines
 
+    @property
     def _tls_is_missing(self) -> bool:
-        return self._listener.profile.needs_tls and not self._session.tls_version
+        return self._client.needs_tls and not self._session.tls_version
+
+    @property
+    def _is_unknown_device(self) -> bool:
+        return self._listener.profile.knows_devices and self._client.device is None
 
     async def _answer_starttls(self, argument: str) -> None:
         if argument:
             raise CommandError(501, "5.5.4", "STARTTLS takes nothing behind it")
         if self._session.tls_version:
             raise CommandError(503, "5.5.1", "TLS is up already")
-        if self._listener.tls is None:
+        if self._client.tls is None:
             raise CommandError(502, "5.5.1", "STARTTLS is not offered here")
-        await self._session.start_tls(self._listener.tls, b"220 2.0.0 Ready to start TLS\r\n")
+        self._session.refuse_injected()
+        self._session.say(_READY)
+        self._session.flush()
+        try:
+            await self._session.start_tls(self._client.tls)
+        except HandshakeFailed as failed:
+            self.note_stranger("old_tls", failed.reason)
+            raise
         # RFC 3207 4.2: what was said in clear is forgotten.
         await self.abandon_message()
-        self._helo = None
-        self._app, self._is_signed_in = self._listener.profile.guest, False
+        self._helo = self._signed_in = None
+        self._desk.forget()
 
     async def _answer_auth(self, argument: str) -> None:
-        if self._tls_is_missing():
-            raise CommandError(
-                538, "5.7.11", "Start TLS first (STARTTLS), then sign in: passwords are not taken in clear"
-            )
-        if self._helo is None or self._is_signed_in or self._submission is not None:
-            raise CommandError(503, "5.5.1", self._why_no_auth())
-        app = await self._desk.sign_in(argument)
-        if app is not None:
-            self._app, self._is_signed_in = app, True
-
-    def _why_no_auth(self) -> str:
+        if self._client.local_user is not None:
+            raise CommandError(502, "5.5.1", "AUTH is not offered here: the system says who you are")
+        if self._is_unknown_device:
+            raise refusals.unknown_device(self._client.address or "")
+        if self._tls_is_missing:
+            raise refusals.tls_needed_to_sign_in()
         if self._helo is None:
-            return "Say EHLO first, after STARTTLS once more"
-        return "You are signed in already" if self._is_signed_in else "AUTH cannot come inside a message"
+            raise CommandError(503, "5.5.1", "Say EHLO first, after STARTTLS once more")
+        if self._signed_in is not None:
+            raise CommandError(503, "5.5.1", "You are signed in already")
+        if self._transaction.is_open:
+            raise CommandError(503, "5.5.1", "AUTH cannot come inside a message")
+        self._signed_in = await self._desk.sign_in(argument, self._client)
+        if self._signed_in is not None:
+            self._session.idle_timeout_seconds = self._listener.limits.idle_timeout_seconds
 
     # ---- a message ----
 
     async def _answer_mail(self, argument: str) -> None:
+        await self._look_again()
         app = self._require_app()
-        if self._submission is not None:
-            raise CommandError(503, "5.5.1", "A message is open already; end it with DATA or RSET")
-        mail = parse_mail(argument)
-        self._submission = await self._listener.intake.open(
-            app,
-            mail.sender,
-            self._reception(),
-            size_bytes=mail.size_bytes,
-            is_eight_bit=mail.is_eight_bit,
-            needs_smtputf8=mail.uses_smtputf8,
-        )
-        self._session.say(_SENDER_OK)
+        await self._transaction.begin(app, self._reception(), argument)
+        if self._signed_in is None:
+            await self._note_guest(app)
+
+    async def _look_again(self) -> None:
+        """A change in the console holds for connections that are open, too."""
+        if self._signed_in is None and self._client.guest is not None and self._client.device is not None:
+            client = await self._listener.clients.look_up(self._listener.profile, self._client.address, None)
+            if client != self._client:
+                await self.abandon_message()
+                self._client = client
 
     def _require_app(self) -> App:
-        if self._tls_is_missing():
-            raise CommandError(530, "5.7.0", "Start TLS first (STARTTLS), then sign in (AUTH)")
+        if self._is_unknown_device:
+            raise refusals.unknown_device(self._client.address or "")
+        if self._tls_is_missing:
+            raise refusals.tls_needed()
         if self._app is None:
-            text = "Sign in first (AUTH) with the user name and password of an app (Postroom: Apps & devices)"
-            raise CommandError(530, "5.7.0", text)
+            raise refusals.sign_in_needed()
         if self._helo is None:
             raise CommandError(503, "5.5.1", "Say EHLO or HELO first")
         return self._app
 
     def _reception(self) -> Reception:
+        user = self._client.local_user
         return Reception(
-            way="smtp",
-            peer_address=self._session.peer_address,
+            way="smtp" if user is None else "sendmail",
+            peer_address=self._client.address,
             helo=self._helo,
             tls_version=self._session.tls_version,
             mechanism=self._desk.mechanism,
             login=self._desk.login,
+            local_user=user.name if user is not None else None,
         )
 
-    def _require_submission(self) -> Submission:
-        if self._submission is None:
+    async def _note_guest(self, app: App) -> None:
+        """When and how something came that does not sign in: a device that fell back to plain text is seen by it."""
+        user = self._client.local_user
+        address = self._client.address or (user.name if user is not None else "")
+        try:
+            await self._listener.apps.note_use(app.app_id, address, self._session.tls_version or "")
+        except PostroomError as trouble:
+            log.warning("use of an app not noted", app=app.login, reason=str(trouble))
+
+    def _require_message(self) -> None:
+        if not self._transaction.is_open:
             self._require_app()
             raise CommandError(503, "5.5.1", "Say MAIL FROM first; it must have been accepted")
-        return self._submission
 
     async def _answer_rcpt(self, argument: str) -> None:
-        submission = self._require_submission()
-        await submission.add_recipient(parse_rcpt(argument).recipient)
-        self._session.say(_RECIPIENT_OK)
+        self._require_message()
+        await self._transaction.add_recipient(argument)
 
     async def _answer_data(self, argument: str) -> None:
-        submission = self._require_submission()
-        if argument:
-            raise CommandError(501, "5.5.4", "DATA takes nothing behind it")
-        if not submission.recipients:
-            raise CommandError(554, "5.5.1", "No recipient was accepted; say RCPT TO first")
-        self._session.say(_GO_AHEAD)
-        try:
-            message_id = await receive_message(self._session, submission, self._listener.limits)
-        finally:
-            await self.abandon_message()
-        self._session.say(f"250 2.0.0 OK queued as {public_id(message_id)}\r\n".encode())
+        self._require_message()
+        await self._transaction.receive(argument)
+
+    async def _answer_bdat(self, argument: str) -> None:
+        """Whatever is answered, the chunk's bytes are read: they are no commands."""
+        chunk = _parse_chunk(argument)
+        if self._transaction.takes_chunks:
+            await self._transaction.receive_chunk(chunk)
+            return
+        limit_bytes = _STRANGERS_CHUNK_BYTES if self._app is None else REFUSED_LIMIT_BYTES
+        await swallow_chunk(self._session, chunk, limit_bytes)
+        self._require_message()
 
     async def _answer_rset(self, argument: str) -> None:
         await self.abandon_message()
@@ -253,5 +316,29 @@ class SmtpConversation:
     async def _answer_help(self, argument: str) -> None:
         self._session.say(format_answer(214, "2.0.0", "Commands: " + " ".join(self._answers)))
 
+    async def _answer_queue(self, argument: str) -> None:
+        user, desk = self._client.local_user, self._listener.queue_desk
+        assert user is not None and desk is not None, "nobody else knows this verb"  # noqa: PT018
+        lines = await desk.list(user)
+        self._session.say("".join(f"250{'-' if line is not lines[-1] else ' '}{line}\r\n" for line in lines).encode())
+
+    async def _answer_flush(self, argument: str) -> None:
+        user, desk = self._client.local_user, self._listener.queue_desk
+        assert user is not None and desk is not None, "nobody else knows this verb"  # noqa: PT018
+        self._session.say(format_answer(250, "2.0.0", await desk.flush(user, argument)))
+
     async def _answer_quit(self, argument: str) -> None:
         raise ConversationEnded("the client said QUIT", b"221 2.0.0 Goodbye\r\n")
+
+
+def _foreign(verb: str) -> ConversationEnded:
+    goodbye = format_answer(421, "4.7.0", f"{verb} is no command of this server; goodbye")
+    return ConversationEnded(f"the client said {verb}", goodbye)
+
+
+def _parse_chunk(argument: str) -> BdatChunk:
+    try:
+        return parse_bdat(argument)
+    except CommandError as trouble:
+        goodbye = format_answer(trouble.code, trouble.enhanced, f"{trouble}; goodbye")
+        raise ConversationEnded("where a chunk ends is not known", goodbye) from None

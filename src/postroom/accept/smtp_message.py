@@ -1,4 +1,4 @@
-"""What follows DATA: the bytes of one message, streamed into its submission."""
+"""What follows DATA, or comes in chunks by BDAT: the bytes of one message, streamed into its submission."""
 
 import asyncio
 
@@ -7,9 +7,10 @@ from postroom.accept.smtp_session import ConversationEnded, SmtpSession
 from postroom.accept.submission import Submission
 from postroom.errors import Refusal
 from postroom.wire.answers import format_answer
+from postroom.wire.bdat import BdatChunk
 from postroom.wire.data import DataReader
 
-_REFUSED_LIMIT_BYTES = 100 * 1024 * 1024
+REFUSED_LIMIT_BYTES = 100 * 1024 * 1024
 """How much of a refused message is read to its end, so that the client gets to see the reason."""
 
 
@@ -28,12 +29,51 @@ async def receive_message(session: SmtpSession, submission: Submission, limits: 
             refusal = await _write(submission, content)
         else:
             refused_bytes += len(content)
-        if refused_bytes > _REFUSED_LIMIT_BYTES or asyncio.get_running_loop().time() > ends_at:
+        if refused_bytes > REFUSED_LIMIT_BYTES or asyncio.get_running_loop().time() > ends_at:
             raise _gave_up(refusal)
     session.give_back(reader.rest)
     if refusal is not None:
         raise refusal
     return await submission.commit()
+
+
+class ChunkedMessage:
+    """A message that comes by BDAT (RFC 3030): each chunk is read to its last byte, whatever became of the message."""
+
+    def __init__(self, session: SmtpSession, submission: Submission, limits: ListenerLimits) -> None:
+        self._session = session
+        self._submission = submission
+        self._ends_at = asyncio.get_running_loop().time() + limits.message_timeout_seconds
+        self._refused_bytes = 0
+        self.refusal: Refusal | None = None
+        """What the first refused chunk was answered; those behind it, sent before that answer came, get the same."""
+
+    async def receive(self, chunk: BdatChunk) -> None:
+        """Read one chunk. Refusal after its end; ConversationEnded when it is beyond all measure or never ends."""
+        missing = chunk.size_bytes
+        while missing:
+            if self.refusal is not None and self._refused_bytes + missing > REFUSED_LIMIT_BYTES:
+                raise _gave_up(self.refusal)
+            content = await self._session.read_chunk(missing)
+            missing -= len(content)
+            if self.refusal is None:
+                self.refusal = await _write(self._submission, content)
+            else:
+                self._refused_bytes += len(content)
+            if asyncio.get_running_loop().time() > self._ends_at:
+                raise _gave_up(self.refusal)
+        if self.refusal is not None:
+            raise self.refusal
+
+
+async def swallow_chunk(session: SmtpSession, chunk: BdatChunk, limit_bytes: int) -> None:
+    """Read a chunk that belongs to no message: what it holds is no command. ConversationEnded beyond the limit."""
+    if chunk.size_bytes > limit_bytes:
+        goodbye = format_answer(421, "4.7.0", "So large a chunk belongs to no message that was accepted; goodbye")
+        raise ConversationEnded("a large chunk without a message", goodbye)
+    missing = chunk.size_bytes
+    while missing:
+        missing -= len(await session.read_chunk(missing))
 
 
 async def _write(submission: Submission, content: bytes) -> Refusal | None:

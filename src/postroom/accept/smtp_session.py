@@ -8,14 +8,17 @@ import ssl
 from collections.abc import Callable
 from typing import cast
 
+from postroom.accept.local_users import peer_user_id
 from postroom.accept.profiles import ListenerLimits
+from postroom.accept.smtp_tls import TlsError, TlsLayer
 from postroom.wire.answers import format_answer
 from postroom.wire.commands import AUTH_LIMIT_BYTES, COMMAND_LIMIT_BYTES, CommandError
+from postroom.wire.proxy_header import V2_LIMIT_BYTES, ProxyHeader, read_proxy_header
 
 HIGH_WATER_BYTES = 128 * 1024
 """More than this waits in the kernel, and so at the client."""
+_PROXY_BYTES = 16 + V2_LIMIT_BYTES + 1
 _REPLIES_HELD_BYTES = 16 * 1024
-_TLS_GOODBYE_SECONDS = 2  # for the client's close_notify: SMTP's own goodbye has been said before
 _SKIPPED_LIMIT_BYTES = 1024 * 1024
 LINES_IN_A_TURN = 64
 """Then the other connections have theirs: tens of thousands of short commands fit into what is read at once."""
@@ -28,6 +31,10 @@ class ConversationEnded(Exception):
         super().__init__(reason)
         self.reason = reason
         self.goodbye = goodbye
+
+
+class HandshakeFailed(ConversationEnded):
+    """No TLS came about; the reason is OpenSSL's."""
 
 
 class SmtpSession(asyncio.Protocol):
@@ -51,31 +58,41 @@ class SmtpSession(asyncio.Protocol):
         self._has_eof = False
         self._end: ConversationEnded | None = None
         self._is_stopping = False
+        self._tls: TlsLayer | None = None
+        self.idle_timeout_seconds = limits.idle_timeout_seconds
+        """How long to wait for the next bytes; shorter for who has not signed in."""
         self.gone: asyncio.Future[None] = self._loop.create_future()
         self.tls_version: str | None = None
         self.peer_address: str | None = None
+        """The other end's; behind a load balancer, once that is known, the client's. None behind a Unix socket."""
+        self.own_address: str | None = None
+        self.local_user_id: int | None = None
+        """Whose process it is, behind a Unix socket."""
 
     # ---- what the event loop calls ----
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        peer = transport.get_extra_info("peername")
+        peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         # A listener on :: sees IPv4 clients in IPv6's clothes.
         self.peer_address = str(peer[0]).removeprefix("::ffff:") if isinstance(peer, tuple) else None
+        self.own_address = str(own[0]).removeprefix("::ffff:") if isinstance(own, tuple) else None
+        if self.peer_address is None:
+            self.local_user_id = peer_user_id(transport.get_extra_info("socket"))
         self._on_made(self)
 
     def data_received(self, data: bytes) -> None:
-        self._buffer += data
+        self._buffer += data if self._tls is None else self._open(data)
         if len(self._buffer) > HIGH_WATER_BYTES and not self._is_reading_paused and self._transport is not None:
             self._is_reading_paused = True
             self._transport.pause_reading()
         self._wake()
 
     def eof_received(self) -> bool:
-        """A client that said all it had to say still gets its replies (TLS cannot be half closed)."""
+        """A client that said all it had to say still gets its replies."""
         self._has_eof = True
         self._wake()
-        return self.tls_version is None
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.gone.done():
@@ -120,13 +137,25 @@ class SmtpSession(asyncio.Protocol):
         finally:
             self._waits_for_command = False
 
-    async def read_chunk(self) -> bytes:
-        """Whatever has come of a message, at least one byte."""
+    async def read_chunk(self, limit_bytes: int | None = None) -> bytes:
+        """Whatever has come of a message, at least one byte and at most `limit_bytes`."""
         while not self._buffer:
             await self._wait_for_bytes()
-        chunk = bytes(self._buffer)
-        self._buffer.clear()
+        if limit_bytes is None or limit_bytes >= len(self._buffer):
+            chunk = bytes(self._buffer)
+            self._buffer.clear()
+        else:
+            chunk = bytes(self._buffer[:limit_bytes])
+            del self._buffer[:limit_bytes]
         return chunk
+
+    async def read_proxy_header(self) -> ProxyHeader:
+        """What a load balancer says first; what follows it stays. ProxyHeaderError, ConversationEnded, TimeoutError."""
+        async with asyncio.timeout(self._limits.handshake_timeout_seconds):
+            while not self._buffer or (header := read_proxy_header(bytes(self._buffer[:_PROXY_BYTES]))) is None:
+                await self._wait_for_bytes()
+        del self._buffer[: header.length_bytes]
+        return header
 
     def give_back(self, rest: bytes) -> None:
         """What was read beyond the end of a message."""
@@ -140,46 +169,36 @@ class SmtpSession(asyncio.Protocol):
             self.flush()
 
     def flush(self) -> None:
-        if self._replies and self._transport is not None and not self._transport.is_closing():
-            self._transport.write(b"".join(self._replies))
+        if self._replies:
+            self._write(b"".join(self._replies))
         self._replies.clear()
         self._replies_bytes = 0
 
-    async def start_tls(self, context: ssl.SSLContext, ready: bytes) -> None:
-        """Say `ready` and take the connection to TLS. What was sent in clear behind STARTTLS ends it.
+    async def start_tls(self, context: ssl.SSLContext) -> None:
+        """Take the connection to TLS, beginning with what is there already. HandshakeFailed, ConversationEnded."""
+        layer = TlsLayer(context)
+        try:
+            async with asyncio.timeout(self._limits.handshake_timeout_seconds):
+                while not self._shake_hands(layer):
+                    await self._wait_for_bytes()
+        except TlsError as trouble:
+            raise HandshakeFailed(f"TLS failed: {trouble}") from None
+        except TimeoutError:
+            raise HandshakeFailed("TLS failed: the client did not go on with the handshake") from None
+        self._tls = layer
+        self.tls_version = layer.version
+        self._buffer += self._open(b"")
 
-        The first decrypted bytes may come before the upgrade returns; they are kept.
+    def refuse_injected(self) -> None:
+        """What was sent in clear behind STARTTLS ends the connection.
+
+        CVE-2011-0411: commands put in by a third party would be obeyed as if they had come under TLS.
         """
         if self._buffer:
-            # CVE-2011-0411: commands put in by a third party would be obeyed as if they had come under TLS.
             raise ConversationEnded(
                 "bytes followed STARTTLS in clear",
                 format_answer(554, "5.5.1", "Nothing may follow STARTTLS before TLS is up; goodbye"),
             )
-        self.say(ready)
-        self.flush()
-        if self._transport is None:
-            raise ConversationEnded("the client hung up")
-        try:
-            upgraded = await self._loop.start_tls(
-                self._transport,
-                self,
-                context,
-                server_side=True,
-                ssl_handshake_timeout=self._limits.handshake_timeout_seconds,
-                ssl_shutdown_timeout=_TLS_GOODBYE_SECONDS,
-            )
-        except BaseException as trouble:
-            self.connection_lost(None)  # the loop does not say so when a handshake fails
-            if isinstance(trouble, OSError):
-                raise ConversationEnded(f"TLS failed: {trouble}") from None
-            raise
-        if upgraded is None:
-            self.connection_lost(None)
-            raise ConversationEnded("the client hung up during the TLS handshake")
-        self._transport = upgraded
-        tls = upgraded.get_extra_info("ssl_object")
-        self.tls_version = tls.version() if tls is not None else None
 
     async def pause(self, seconds: float) -> None:
         """Let the client wait; ends early when it hangs up."""
@@ -193,6 +212,8 @@ class SmtpSession(asyncio.Protocol):
         self.flush()
         if self._transport is None:
             return
+        if self._tls is not None and not self._transport.is_closing():
+            self._transport.write(self._tls.say_goodbye())
         self._transport.close()
         if self._timer is not None:
             self._timer.cancel()
@@ -207,6 +228,43 @@ class SmtpSession(asyncio.Protocol):
         self._is_stopping = True
         if self._waits_for_command:
             self._end_with(_shutting_down())
+
+    # ---- bytes ----
+
+    def _write(self, plain: bytes) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        try:
+            self._transport.write(plain if self._tls is None else self._tls.seal(plain))
+        except TlsError as trouble:
+            self._end_with(ConversationEnded(f"TLS broke: {trouble}"))
+            self.abort()
+
+    def _open(self, data: bytes) -> bytes:
+        """The bytes in clear. A record that is none, or was changed on its way, ends the connection."""
+        assert self._tls is not None, "there is nothing to open"
+        try:
+            plain = self._tls.open(data)
+        except TlsError as trouble:
+            self._end_with(ConversationEnded(f"TLS broke: {trouble}"))
+            self.abort()
+            return b""
+        if outgoing := self._tls.take_outgoing():
+            self._write_raw(outgoing)
+        self._has_eof = self._has_eof or self._tls.has_ended
+        return plain
+
+    def _shake_hands(self, layer: TlsLayer) -> bool:
+        received = bytes(self._buffer)
+        self._buffer.clear()
+        try:
+            return layer.shake_hands(received)
+        finally:
+            self._write_raw(layer.take_outgoing())
+
+    def _write_raw(self, data: bytes) -> None:
+        if data and self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
 
     # ---- waiting ----
 
@@ -279,9 +337,12 @@ class SmtpSession(asyncio.Protocol):
 
     def _begin_deadline(self) -> None:
         """One timer for all waits: it looks again when it fires too early."""
-        self._deadline = self._loop.time() + self._limits.idle_timeout_seconds
+        self._deadline = self._loop.time() + self.idle_timeout_seconds
+        if self._timer is not None and self._timer.when() > self._deadline:
+            self._timer.cancel()
+            self._timer = None
         if self._timer is None:
-            self._timer = self._loop.call_later(self._limits.idle_timeout_seconds, self._look_at_deadline)
+            self._timer = self._loop.call_at(self._deadline, self._look_at_deadline)
 
     def _look_at_deadline(self) -> None:
         self._timer = None
@@ -291,7 +352,7 @@ class SmtpSession(asyncio.Protocol):
         if now < self._deadline:
             self._timer = self._loop.call_at(self._deadline, self._look_at_deadline)
             return
-        seconds = self._limits.idle_timeout_seconds
+        seconds = self.idle_timeout_seconds
         goodbye = format_answer(421, "4.4.2", f"Nothing came for {seconds:.0f} seconds; goodbye")
         self._end_with(ConversationEnded("the client was silent for too long", goodbye))
         self.resume_writing()

@@ -126,6 +126,15 @@ class FakeApps:
     async def note_use(self, app_id: int, address: str, tls: str, mechanism: str = "") -> None:
         self.uses.append((app_id, address, tls))
 
+    async def at_address(self, address: str) -> App | None:
+        return next((app for app in self.apps.values() if address in app.addresses), None)
+
+    async def of_local_user(self, user: str) -> App:
+        return next(iter(self.apps.values()))
+
+    async def cram_md5_secrets(self, login: str) -> list[tuple[App, str]]:
+        return [(self.apps[login], PASSWORD)] if login in self.apps else []
+
     async def use_by_minute(self, app_id: int, since_us: int) -> dict[int, int]:
         return {}
 
