@@ -8,12 +8,15 @@ import random
 import socket
 from collections.abc import AsyncIterator, Coroutine
 from functools import partial
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import httpx2
 import structlog
 
 from postroom.accept.certificate import listener_context, load_or_make_certificate
+from postroom.accept.drop_folder import DropFolder, prepare_folder
+from postroom.accept.local import LocalSocket, QueueDesk
 from postroom.accept.profiles import limits_of
 from postroom.accept.smtp_server import SmtpServer
 from postroom.accept.submission import Intake
@@ -117,6 +120,7 @@ class Server:
         self._run("pruning", self._prune())
         intake = Intake(self.store, self._clock, self._host_name, settings.smtp.size_limit_bytes, settings.sendmail.default_domain)
         await self._start_smtp_server(intake)
+        await self._start_sendmail(intake)
         await self._start_console(network, http, intake)
 
     @property
@@ -172,6 +176,18 @@ class Server:
         self.smtp_server = SmtpServer(intake, self.store.apps, tls, limits=limits_of(smtp))
         await _listening("submission.port", submission.port, self.smtp_server.start(submission.host, submission.port))
         self._stack.push_async_callback(self.smtp_server.stop, GRACE_SECONDS)
+
+    async def _start_sendmail(self, intake: Intake) -> None:
+        """The socket of this machine's programs, and what they left while nobody listened."""
+        sendmail = self._settings.sendmail
+        if not sendmail.enabled:
+            return
+        folder = Path(sendmail.drop_folder)
+        prepare_folder(folder)
+        bound = LocalSocket.bind(Path(sendmail.socket))
+        self._stack.callback(bound.remove)
+        await self.smtp_server.start_unix(bound.socket, QueueDesk(self.store))
+        self._run("drop folder", DropFolder(intake, folder).run())
 
     async def _start_console(self, network: Network, http: httpx2.AsyncClient, intake: Intake) -> None:
         console = self._settings.console

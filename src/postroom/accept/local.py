@@ -56,8 +56,7 @@ class LocalSocket:
             raise _cannot(path, trouble.strerror or str(trouble)) from None
 
     def remove(self) -> None:
-        """Take the name away, unless somebody else has it by now."""
-        self.socket.close()
+        """Take the name away, unless somebody else has it by now; the socket is closed by who serves it."""
         try:
             if os.path.samestat(self._path.lstat(), self._made):
                 self._path.unlink()

@@ -21,6 +21,11 @@ from tests.contract.kept_store import SENT, KeptStore, later, stopped
 # ---- the socket ----
 
 
+def take_away(bound: LocalSocket) -> None:
+    bound.remove()
+    bound.socket.close()
+
+
 def test_everybody_may_connect_and_nobody_may_put_another_in_its_place(tmp_path: Path) -> None:
     bound = LocalSocket.bind(tmp_path / "run" / "s")
     found = (tmp_path / "run" / "s").stat()
@@ -32,6 +37,7 @@ def test_everybody_may_connect_and_nobody_may_put_another_in_its_place(tmp_path:
         with peer:
             assert peer_user_id(peer) == os.getuid()
     bound.remove()
+    bound.socket.close()
     assert list((tmp_path / "run").iterdir()) == []
 
 
@@ -39,7 +45,7 @@ def test_what_a_killed_server_left_is_taken_away(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as killed:
         killed.bind(str(tmp_path / "s"))
         killed.listen()
-    LocalSocket.bind(tmp_path / "s").remove()
+    take_away(LocalSocket.bind(tmp_path / "s"))
     assert not (tmp_path / "s").exists()
 
 
@@ -48,7 +54,7 @@ def test_a_server_that_answers_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="another Postroom answers there"):
         LocalSocket.bind(tmp_path / "s")
     assert (tmp_path / "s").exists()
-    first.remove()
+    take_away(first)
 
 
 def test_what_is_no_socket_is_not_taken_away(tmp_path: Path) -> None:
@@ -62,15 +68,15 @@ def test_a_socket_that_took_the_place_of_ours_is_not_removed(tmp_path: Path) -> 
     bound = LocalSocket.bind(tmp_path / "s")
     (tmp_path / "s").unlink()
     other = LocalSocket.bind(tmp_path / "s")
-    bound.remove()
+    take_away(bound)
     assert (tmp_path / "s").exists()
-    other.remove()
-    other.remove()
+    take_away(other)
+    take_away(other)
 
 
 def test_a_path_that_no_socket_can_have_is_named_with_the_limit(tmp_path: Path) -> None:
     path = tmp_path / ("s" * (PATH_LIMIT_BYTES - len(os.fsencode(tmp_path)) - 1))
-    LocalSocket.bind(path).remove()
+    take_away(LocalSocket.bind(path))
     with pytest.raises(SettingsError, match="more than 107 bytes"):
         LocalSocket.bind(path.with_name(path.name + "s"))
 
@@ -81,7 +87,7 @@ def test_a_folder_that_everybody_may_write_to_is_refused(tmp_path: Path) -> None
     with pytest.raises(SettingsError, match="chmod o-w"):
         LocalSocket.bind(tmp_path / "run" / "s")
     (tmp_path / "run").chmod(0o1777)
-    LocalSocket.bind(tmp_path / "run" / "s").remove()
+    take_away(LocalSocket.bind(tmp_path / "run" / "s"))
 
 
 def test_a_place_that_cannot_be_used_is_told(tmp_path: Path) -> None:
