@@ -12,12 +12,21 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import httpx2
+import msgspec
 import structlog
 
-from postroom.accept.certificate import listener_context, load_or_make_certificate
+from postroom.accept.certificate import CertificateFiles, load_or_make_certificate, tls_contexts
 from postroom.accept.drop_folder import DropFolder, prepare_folder
+from postroom.accept.listener_plan import (
+    ListenerPlan,
+    certificate_addresses,
+    plan_listeners,
+    plan_proxies,
+    require_safe_apps,
+)
 from postroom.accept.local import LocalSocket, QueueDesk
-from postroom.accept.profiles import limits_of
+from postroom.accept.profiles import SUBMISSION, limits_of
+from postroom.accept.refused_clients import RefusedClientBook
 from postroom.accept.smtp_server import SmtpServer
 from postroom.accept.submission import Intake
 from postroom.checks.finding import Finding
@@ -68,6 +77,8 @@ class Server:
         self.simulator: Simulator | None = None
         self.store: Store
         self.smtp_server: SmtpServer
+        self.listeners: list[ListenerPlan] = []
+        """Those that run, with the ports that were taken."""
         self.setup_url: str | None = None
         self.console_url = ""
 
@@ -88,11 +99,18 @@ class Server:
 
     @property
     def submission_host(self) -> str:
-        return self._settings.submission.host
+        """The first address of the listener that programs are told to use."""
+        return (self._submission.hosts.split() or [""])[0]
 
     @property
     def submission_port(self) -> int:
-        return self.smtp_server.port
+        return self._submission.port
+
+    @property
+    def _submission(self) -> ListenerPlan:
+        section = self._settings.submission
+        named = ListenerPlan(SUBMISSION, section.host, section.port)
+        return next((plan for plan in self.listeners if plan.profile is SUBMISSION), named)
 
     async def wait_until(self, told_to_stop: asyncio.Event) -> None:
         """Until somebody says stop, or a part of us falls: then its error is raised."""
@@ -111,6 +129,7 @@ class Server:
 
     async def _start(self) -> None:
         settings = self._settings
+        plans = plan_listeners(settings)
         network = await self._start_network()
         self.store = await self._open_store()
         http = http_client(network)
@@ -118,8 +137,9 @@ class Server:
         keeper = self._start_keeper(http)
         self._start_worker(network, keeper)
         self._run("pruning", self._prune())
-        intake = Intake(self.store, self._clock, self._host_name, settings.smtp.size_limit_bytes, settings.sendmail.default_domain)
-        await self._start_smtp_server(intake)
+        default_domain = settings.sendmail.default_domain
+        intake = Intake(self.store, self._clock, self._host_name, settings.smtp.size_limit_bytes, default_domain)
+        await self._start_smtp_server(intake, plans)
         await self._start_sendmail(intake)
         await self._start_console(network, http, intake)
 
@@ -165,17 +185,34 @@ class Server:
         self._run("worker", worker.run())
         self._stack.push_async_callback(worker.stop, GRACE_SECONDS)
 
-    async def _start_smtp_server(self, intake: Intake) -> None:
-        submission = self._settings.submission
+    async def _start_smtp_server(self, intake: Intake, plans: list[ListenerPlan]) -> None:
+        has_devices = any(plan.profile.knows_devices for plan in plans)
+        if has_devices:
+            require_safe_apps(await self.store.apps.list())
+        refused = RefusedClientBook(self.store.refused_clients.note)
+        self._stack.push_async_callback(refused.flush)  # when no listener is left that could turn anybody away
+        self._run("refused clients", refused.run())
+        self.smtp_server = SmtpServer(
+            intake,
+            self.store.apps,
+            tls_contexts(self._certificate(plans), allows_old=has_devices),
+            limits=limits_of(self._settings.smtp),
+            proxies=plan_proxies(self._settings),
+            note_refused=refused.note,
+        )
+        self._stack.push_async_callback(self.smtp_server.stop, GRACE_SECONDS)
+        for plan in plans:
+            start = self.smtp_server.start(plan.hosts, plan.port, plan.profile)
+            port = await _listening(f"{plan.section}.port", plan.port, start)
+            self.listeners.append(msgspec.structs.replace(plan, port=port))
+
+    def _certificate(self, plans: list[ListenerPlan]) -> CertificateFiles:
         smtp = self._settings.smtp
         if smtp.certificate_file:
-            tls = listener_context(smtp.certificate_file, smtp.private_key_file)
-        else:
-            now = datetime.datetime.fromtimestamp(self._clock.now_us() / MICROSECONDS, datetime.UTC)
-            tls = load_or_make_certificate(self._settings.data_path, self._host_name, now)
-        self.smtp_server = SmtpServer(intake, self.store.apps, tls, limits=limits_of(smtp))
-        await _listening("submission.port", submission.port, self.smtp_server.start(submission.host, submission.port))
-        self._stack.push_async_callback(self.smtp_server.stop, GRACE_SECONDS)
+            return CertificateFiles(smtp.certificate_file, smtp.private_key_file)
+        now = datetime.datetime.fromtimestamp(self._clock.now_us() / MICROSECONDS, datetime.UTC)
+        addresses = certificate_addresses(plans)
+        return load_or_make_certificate(self._settings.data_path, self._host_name, now, addresses)
 
     async def _start_sendmail(self, intake: Intake) -> None:
         """The socket of this machine's programs, and what they left while nobody listened."""
@@ -256,5 +293,6 @@ async def _listening(key: str, port: int, start: Coroutine[Any, Any, Listening])
         return await start
     except OSError as trouble:
         raise SettingsError(
-            f"Port {port} cannot be listened on: {trouble.strerror}. Stop what uses it, or choose another {key}."
+            f"Port {port} cannot be listened on: {trouble.strerror or trouble}. "
+            f"Stop what uses it, or choose another {key}."
         ) from None

@@ -4,22 +4,47 @@ import datetime
 import ipaddress
 import os
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
+from postroom.accept.client import TlsContexts
+from postroom.accept.smtp_tls import allow_old_tls
 from postroom.errors import SettingsError
 
 VALID_DAYS = 825  # what devices and operating systems still accept of a certificate they are told to trust
 
 
-def listener_context(certificate_file: str, private_key_file: str) -> ssl.SSLContext:
-    """TLS 1.2 or newer with this certificate; SettingsError names the file that cannot be used."""
+_KEY_BITS = 2048
+
+
+class CertificateFiles(NamedTuple):
+    """Where certificate and key are; the key may stand in the certificate's file."""
+
+    certificate: str
+    private_key: str
+
+
+def tls_contexts(files: CertificateFiles, *, allows_old: bool = False) -> TlsContexts:
+    """What the listeners offer; with TLS 1.0 for named devices where there is a device listener. SettingsError."""
+    return TlsContexts(listener_context(*files), listener_context(*files, allows_old=True) if allows_old else None)
+
+
+def listener_context(certificate_file: str, private_key_file: str, *, allows_old: bool = False) -> ssl.SSLContext:
+    """TLS 1.2 or newer with this certificate; SettingsError names the file that cannot be used.
+
+    `allows_old` is for a device that knows only TLS 1.0 or 1.1.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    if allows_old:
+        allow_old_tls(context)
     try:
         # An encrypted key would make OpenSSL ask on the terminal, where nobody sits.
         context.load_cert_chain(certificate_file, private_key_file or None, password="")
@@ -31,28 +56,46 @@ def listener_context(certificate_file: str, private_key_file: str) -> ssl.SSLCon
     return context
 
 
-def load_or_make_certificate(folder: Path, host_name: str, now: datetime.datetime) -> ssl.SSLContext:
-    """A self-signed certificate for `host_name`, kept in `folder`; made anew when it is missing or has ended."""
+def load_or_make_certificate(
+    folder: Path, host_name: str, now: datetime.datetime, addresses: Sequence[str] = ()
+) -> CertificateFiles:
+    """A self-signed certificate kept in `folder`; made anew when it is missing, has ended or lacks a name.
+
+    Its names are `host_name` and the addresses that are listened on: some devices know a server by its address only.
+    """
     certificate, key = folder / "listener.crt", folder / "listener.key"
-    if not (certificate.exists() and key.exists() and _is_valid(certificate, host_name, now)):
-        _make_certificate(certificate, key, host_name, now)
-    return listener_context(str(certificate), str(key))
+    files = CertificateFiles(str(certificate), str(key))
+    wanted = _names(host_name, addresses)
+    if not _is_usable(files, wanted, now):
+        _make_certificate(certificate, key, host_name, wanted, now)
+    return files
 
 
-def _is_valid(certificate: Path, host_name: str, now: datetime.datetime) -> bool:
+def _names(host_name: str, addresses: Sequence[str]) -> list[x509.GeneralName]:
+    """Programs on this machine check these names, too."""
+    return [
+        *(x509.DNSName(name) for name in dict.fromkeys((host_name, "localhost"))),
+        *(x509.IPAddress(ipaddress.ip_address(text)) for text in dict.fromkeys(("127.0.0.1", "::1", *addresses))),
+    ]
+
+
+def _is_usable(files: CertificateFiles, wanted: Sequence[x509.GeneralName], now: datetime.datetime) -> bool:
+    """A crash between the writing of the two files leaves a pair that does not belong together."""
     try:
-        found = x509.load_pem_x509_certificate(certificate.read_bytes())
-    except (OSError, ValueError):
+        found = x509.load_pem_x509_certificate(Path(files.certificate).read_bytes())
+        listener_context(*files)
+    except (OSError, ValueError, SettingsError):
         return False
     names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    return now < found.not_valid_after_utc and host_name in names.get_values_for_type(x509.DNSName)
+    return now < found.not_valid_after_utc and set(wanted) <= set(names)
 
 
-def _make_certificate(certificate: Path, key: Path, host_name: str, now: datetime.datetime) -> None:
-    private_key = ec.generate_private_key(ec.SECP256R1())
+def _make_certificate(
+    certificate: Path, key: Path, host_name: str, names: Sequence[x509.GeneralName], now: datetime.datetime
+) -> None:
+    # Printers of the time of TLS 1.0, and some of TLS 1.2, know no other kind of key.
+    private_key = rsa.generate_private_key(65_537, _KEY_BITS)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host_name[:64])])
-    # Devices that know only an IP address, and programs on this machine, check these names too.
-    names = [x509.DNSName(host_name), x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     made = (
         x509.CertificateBuilder()
         .subject_name(name)

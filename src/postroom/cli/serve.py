@@ -59,11 +59,27 @@ async def _serve(settings: Settings) -> None:
         click.echo("Stopped.")
 
 
+LISTENERS = {
+    "submission": ("SMTP submission", "STARTTLS, then sign in"),
+    "implicit_tls": ("SMTP over TLS", "TLS at once, then sign in"),
+    "local": ("SMTP local", "this machine, without a sign-in"),
+    "device": ("SMTP devices", "old devices, by their address"),
+}
+"""By the section of the settings: what each listener is called, and what it asks for."""
+
+
+def _place(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def _say_where(server: Server) -> None:
     if server.simulator_url is not None:
         click.echo(f"Rehearsal: nothing leaves this machine. Simulated Microsoft 365: {server.simulator_url}")
     click.echo(f"Console          {server.console_url}")
-    click.echo(f"SMTP submission  {server.submission_host}:{server.submission_port} (STARTTLS)")
+    for plan in server.listeners:
+        label, remark = LISTENERS[plan.section]
+        places = ", ".join(_place(host, plan.port) for host in plan.hosts.split())
+        click.echo(f"{label:<17}{places} ({remark})")
     if server.setup_url is not None:
         click.echo(f"Set up: open     {server.setup_url}")
         click.echo("                 (works once, for 60 minutes; a new start prints a new one)")

@@ -252,6 +252,8 @@ class RefusedAttempt(msgspec.Struct, frozen=True):
     """The refusal's code, such as `unknown_device`."""
     text: str
     at_us: int
+    attempts: int = 1
+    """How many times lately; told once, as the last time was."""
 
 
 class RefusedClient(msgspec.Struct, frozen=True):

@@ -1,9 +1,9 @@
 -- name: note_refused_client
 INSERT INTO refused_clients (address, listener, helo, login, code, text, attempts, first_at_us, last_at_us)
-VALUES (:address, :listener, :helo, :login, :code, :text, 1, :at_us, :at_us)
+VALUES (:address, :listener, :helo, :login, :code, :text, :attempts, :at_us, :at_us)
 ON CONFLICT (address) DO UPDATE
 SET listener = excluded.listener, helo = excluded.helo, login = excluded.login, code = excluded.code,
-    text = excluded.text, attempts = attempts + 1, last_at_us = max(last_at_us, excluded.last_at_us)
+    text = excluded.text, attempts = attempts + excluded.attempts, last_at_us = max(last_at_us, excluded.last_at_us)
 
 -- name: refused_clients
 SELECT * FROM refused_clients WHERE is_ignored = 0 ORDER BY last_at_us DESC, address LIMIT :limit
