@@ -2,7 +2,7 @@
 
 import pytest
 
-from postroom.accept.networks import holds, is_inside, is_loopback, parse_networks
+from postroom.accept.networks import holds, is_inside, is_loopback, network_of, parse_networks
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,10 @@ def test_networks_are_read_with_blanks_or_commas_between_them() -> None:
     assert not holds(networks, "10.2.3.5")
     with pytest.raises(ValueError, match="“printer” is no address or network; write"):
         parse_networks("10.2.3.4 printer")
+
+
+def test_a_client_is_an_ipv4_address_or_a_64_of_ipv6() -> None:
+    assert network_of("::ffff:192.0.2.1") == network_of("192.0.2.1") == "192.0.2.1"
+    assert network_of("2001:db8::1") == network_of("2001:db8::ffff:1") != network_of("2001:db8:0:1::1")
+    assert network_of("fe80::1%eth0") == "fe80::/64"
+    assert network_of("") == ""
