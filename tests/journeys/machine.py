@@ -11,6 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
+SOURCE = Path(__file__).resolve().parents[2] / "src"
 POSTROOM = Path(sys.executable).with_name("postroom")
 
 
@@ -45,7 +48,7 @@ class Machine:
             },
             user=user,
             group=user,
-            extra_groups=[] if user is not None else None,
+            extra_groups=None if user is None else [],
             timeout=30,
             check=False,
         )
@@ -53,8 +56,16 @@ class Machine:
     async def run(
         self, *command: str | Path, message: str = "", user: int | None = None, **environment: str
     ) -> "subprocess.CompletedProcess[str]":
-        """While the server goes on."""
+        """While the server goes on; `user` is a number."""
         return await asyncio.to_thread(self.run_now, *command, message=message, user=user, **environment)
+
+    def command_of(self, user: int, name: str) -> list[str | Path]:
+        """How another user calls the program `name`; skips the test where none of the Pythons lets them."""
+        for python in (sys.executable, "/usr/bin/python3"):
+            command: list[str | Path] = ["env", f"PYTHONPATH={SOURCE}", python, "-m", "postroom", name]
+            if self.run_now(*command[:-1], "newaliases", user=user).returncode == 0:
+                return command
+        pytest.skip("other users cannot run a Python that is new enough")
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from typing import TextIO, TypedDict
 
-from postroom.cli.sendmail_dialogue import Dialogue
+from postroom.cli.sendmail_dialogue import Dialogue, raise_for
 from postroom.wire.local_verbs import FLUSH_VERB, QUEUE_VERB
 
 HEAD = "-Queue ID-  --Size-- ----Arrival Time---- -Sender/Recipient-------"
@@ -38,9 +38,11 @@ def print_queue(dialogue: Dialogue, output: TextIO) -> None:
 
 def flush_queue(dialogue: Dialogue, only: str, output: TextIO, *, is_verbose: bool) -> None:
     """Have what was put off tried again now, or what `only` names: a message's id, or a site."""
-    [answer, *_] = dialogue.ask_for_lines(f"{FLUSH_VERB} {only}".strip())
+    reply = dialogue.ask(f"{FLUSH_VERB} {only}".strip())
+    if not reply.is_good:
+        raise_for(reply)
     if is_verbose:
-        print(answer, file=output)
+        print(reply.text, file=output)
 
 
 def format_queue(messages: list[Waiting]) -> Iterator[str]:

@@ -253,7 +253,7 @@ def test_mailq_lists_what_the_server_tells(folder: Path, run_sendmail: RunSendma
 
 
 def test_a_flush_is_asked_for_and_may_be_refused(folder: Path, run_sendmail: RunSendmail) -> None:
-    script = {"XFLUSH x": "250 2 messages are tried again", "XFLUSH": "550 5.7.1 Ask root"}
+    script = {"XFLUSH x": "250 2.0.0 2 messages are tried again", "XFLUSH": "550 5.7.1 Ask root"}
     with scripted(folder / "s", script) as server:
         assert run_sendmail("-v -qRx.example") == (0, "2 messages are tried again\n", "")
         assert run_sendmail("-q") == (os.EX_NOPERM, "", "sendmail: 550 5.7.1 Ask root\n")
