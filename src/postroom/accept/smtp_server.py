@@ -179,7 +179,9 @@ class SmtpServer:
         local_user = None
         is_balancer = False
         if session.local_user_id is not None:
-            local_user = LocalUser(session.local_user_id, user_name(session.local_user_id))
+            # Names may come from a directory far away.
+            name = await asyncio.to_thread(user_name, session.local_user_id)
+            local_user = LocalUser(session.local_user_id, name)
         elif not profile.serves_this_machine and holds(self._proxies, session.peer_address or ""):
             is_balancer = await self._ask_proxy(session, profile)
         address = session.peer_address

@@ -69,9 +69,9 @@ _MAY_WAIT = frozenset({"4.3.0", "4.3.2", "4.3.5"})
 
 
 def may_wait_outside(reply: Reply) -> bool:
-    """Whether mail may wait in the drop folder for the server to be itself again: it stops, or is not set up yet.
+    """Whether mail may wait in the drop folder: the server stops, has no connection free, or is not set up yet.
 
     Not when it says that there is no room, or that this user sent too much: then the program must slow down, and a
     second queue without a bound would only hide that.
     """
-    return (reply.code == 421 and not reply.enhanced.startswith("4.7")) or reply.enhanced in _MAY_WAIT
+    return reply.code == 421 or reply.enhanced in _MAY_WAIT
