@@ -280,5 +280,5 @@ async def test_a_socket_that_cannot_be_is_a_setting_that_is_named(machine: Machi
         (machine.folder / "run").mkdir()
         other.bind(str(machine.folder / "run" / "s"))
         other.listen()
-        with pytest.raises(SettingsError, match=r"sendmail\.socket .* another Postroom answers there"):
+        with pytest.raises(SettingsError, match=r"another Postroom answers there\. Choose another sendmail\.socket"):
             await Server.start(rehearsal_settings(machine.folder))

@@ -22,6 +22,7 @@ PATH_LIMIT_BYTES = 107
 """What unix(7) leaves for a path, with the NUL behind it."""
 FOLDER_MODE = 0o755
 SOCKET_MODE = 0o666
+PRIVATE_MODE = 0o600
 _BACKLOG = 512
 
 log = structlog.stdlib.get_logger("postroom.accept")
@@ -36,24 +37,31 @@ class LocalSocket:
         self.socket = bound
 
     @classmethod
-    def bind(cls, path: Path) -> Self:
-        """Listen at `path`, in the place of a socket that a killed server left. SettingsError."""
-        if len(os.fsencode(path)) > PATH_LIMIT_BYTES:
-            raise _cannot(path, f"its path has more than {PATH_LIMIT_BYTES} bytes, which no socket may have")
+    def bind(cls, path: Path, *, is_private: bool = False) -> Self:
+        """Listen at `path`, in the place of a socket that a killed server left; a private one is ours alone.
+
+        SettingsError.
+        """
+        key = "data_folder" if is_private else "sendmail.socket"
         try:
-            _make_folder(path.parent)
+            if len(os.fsencode(path)) > PATH_LIMIT_BYTES:
+                raise _Unusable(f"its path has more than {PATH_LIMIT_BYTES} bytes, which no socket may have")
+            if not is_private:
+                _prepare_folder(path.parent)
             _remove_stale(path)
             bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
                 bound.bind(os.fspath(path))
-                path.chmod(SOCKET_MODE)
+                path.chmod(PRIVATE_MODE if is_private else SOCKET_MODE)  # before anybody can connect
                 bound.listen(_BACKLOG)
                 return cls(path, bound)
             except BaseException:
                 bound.close()
                 raise
-        except OSError as trouble:
-            raise _cannot(path, trouble.strerror or str(trouble)) from None
+        except (OSError, _Unusable) as trouble:
+            why = getattr(trouble, "strerror", None) or str(trouble)
+            text = f"The socket {path} cannot be made: {why}. Choose another {key}"
+            raise SettingsError(text + ("." if is_private else ", or say sendmail.enabled = false.")) from None
 
     def remove(self) -> None:
         """Take the name away, unless somebody else has it by now; the socket is closed by who serves it."""
@@ -64,17 +72,18 @@ class LocalSocket:
             log.warning("socket not removed", path=str(self._path), reason=trouble.strerror)
 
 
-def _make_folder(folder: Path) -> None:
+class _Unusable(Exception):
+    """Half a sentence: why this path is not for a socket of ours."""
+
+
+def _prepare_folder(folder: Path) -> None:
     """Others must be able to come in, and nobody to put a socket of their own in our place."""
     if not folder.exists():
         folder.mkdir(parents=True)
         folder.chmod(FOLDER_MODE)
     found = folder.stat()
     if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
-        raise SettingsError(
-            f"Everybody may write to {folder}, and so put a socket there that is not ours. Take that right away "
-            f"(chmod o-w {folder}), or choose another sendmail.socket."
-        )
+        raise _Unusable(f"everybody may write to its folder, and so put another there (chmod o-w {folder})")
     if not found.st_mode & stat.S_IXOTH:
         log.warning("other users cannot reach the socket of sendmail", folder=str(folder), remedy=f"chmod 755 {folder}")
 
@@ -83,7 +92,7 @@ def _remove_stale(path: Path) -> None:
     """What a killed server left goes; what answers, or is no socket, is not ours to take away."""
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise _cannot(path, "something that is no socket stands there")
+            raise _Unusable("something that is no socket stands there")
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -93,13 +102,7 @@ def _remove_stale(path: Path) -> None:
         except ConnectionRefusedError:
             path.unlink()
             return
-    raise _cannot(path, "another Postroom answers there")
-
-
-def _cannot(path: Path, why: str) -> SettingsError:
-    return SettingsError(
-        f"The sendmail.socket {path} cannot be used: {why}. Choose another, or say sendmail.enabled = false."
-    )
+    raise _Unusable("another Postroom answers there")
 
 
 class QueueDesk:

@@ -41,6 +41,15 @@ def test_everybody_may_connect_and_nobody_may_put_another_in_its_place(tmp_path:
     assert list((tmp_path / "run").iterdir()) == []
 
 
+def test_a_private_socket_is_its_owners_alone(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    bound = LocalSocket.bind(tmp_path / "s", is_private=True)
+    assert stat.S_IMODE((tmp_path / "s").stat().st_mode) == 0o600
+    with pytest.raises(SettingsError, match=r"answers there\. Choose another data_folder\."):
+        LocalSocket.bind(tmp_path / "s", is_private=True)
+    take_away(bound)
+
+
 def test_what_a_killed_server_left_is_taken_away(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as killed:
         killed.bind(str(tmp_path / "s"))
@@ -92,7 +101,7 @@ def test_a_folder_that_everybody_may_write_to_is_refused(tmp_path: Path) -> None
 
 def test_a_place_that_cannot_be_used_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(SettingsError, match=r"sendmail\.socket .* cannot be used: Not a directory"):
+    with pytest.raises(SettingsError, match=r"cannot be made: Not a directory\. Choose another sendmail\.socket, or"):
         LocalSocket.bind(tmp_path / "file" / "s")
 
 
