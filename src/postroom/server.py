@@ -29,6 +29,11 @@ from postroom.accept.profiles import SUBMISSION, limits_of
 from postroom.accept.refused_clients import RefusedClientBook
 from postroom.accept.smtp_server import SmtpServer
 from postroom.accept.submission import Intake
+from postroom.api.administrator_socket import bind_administrator_socket, remove_administrator_socket
+from postroom.api.app import beside, make_api
+from postroom.api.idempotency import RunningRequests
+from postroom.api.room import ApiRoom
+from postroom.api.uploads import Uploads
 from postroom.checks.finding import Finding
 from postroom.checks.run import verify_mail_server
 from postroom.clock import MICROSECONDS, SystemClock
@@ -243,10 +248,29 @@ class Server:
             submission_address=SubmissionAddress(self.submission_host, self.submission_port, self._host_name),
             shutdown=self._shutdown,
         )
-        listener = ConsoleListener(make_app(rooms), bound, is_behind_proxy=rooms.is_secure)
+        api_room = self._make_api_room(intake)
+        app = beside(make_app(rooms), make_api(api_room))
+        listener = ConsoleListener(app, bound, is_behind_proxy=rooms.is_secure)
         self._stack.push_async_callback(listener.stop)
+        folder = self._settings.data_path
+        self._stack.callback(remove_administrator_socket, folder)
+        commands = ConsoleListener(make_api(api_room, is_administrator=True), bind_administrator_socket(folder))
+        self._stack.push_async_callback(commands.stop)
         if not await self.store.people.has_any():
             self.setup_url = f"{self.console_url}/setup?token={await self.store.people.make_setup_link_token()}"
+
+    def _make_api_room(self, intake: Intake) -> ApiRoom:
+        """Its uploads stand in the data folder; guessing is counted together with that of the SMTP listeners."""
+        uploads = Uploads(self._settings.data_path / "uploads", self._clock, intake.size_limit_bytes)
+        return ApiRoom(
+            store=self.store,
+            clock=self._clock,
+            intake=intake,
+            guard=self.smtp_server.guard,
+            uploads=uploads,
+            running=RunningRequests(),
+            shutdown=self._shutdown,
+        )
 
     def _verify(self, network: Network, http: httpx2.AsyncClient, draft: MailServerDraft) -> AsyncIterator[Finding]:
         return verify_mail_server(draft, network, self.store.mail_servers.renew_draft, self._clock, http)

@@ -59,7 +59,8 @@ class SmtpServer:
         self._limits = limits or ListenerLimits()
         self._proxies = tuple(proxies)
         self._note_refused = note_refused
-        self._guard = SignInGuard(self._limits.sign_in_delay_seconds, self._limits.sign_in_delay_limit_seconds)
+        self.guard = SignInGuard(self._limits.sign_in_delay_seconds, self._limits.sign_in_delay_limit_seconds)
+        """Shared with the HTTP API: who guesses here is known there."""
         self._clients = ClientBook(apps, self._tls)
         self._servers: list[asyncio.Server] = []
         self._sessions: dict[SmtpSession, asyncio.Task[None]] = {}
@@ -122,7 +123,7 @@ class SmtpServer:
         if profile.needs_tls and self._tls is None:
             raise ValueError(f"the listener profile {profile.name} needs a TLS context")
         return Listener(
-            self._intake, self._apps, self._clients, profile, self._limits, self._guard, self._note_refused, queue_desk
+            self._intake, self._apps, self._clients, profile, self._limits, self.guard, self._note_refused, queue_desk
         )
 
     def _make_session(self, listener: Listener) -> SmtpSession:
@@ -211,7 +212,7 @@ class SmtpServer:
         return False
 
     def _refuse_banned(self, address: str, profile: ListenerProfile) -> None:
-        seconds = self._guard.banned_seconds(address, asyncio.get_running_loop().time()) if address else 0
+        seconds = self.guard.banned_seconds(address, asyncio.get_running_loop().time()) if address else 0
         if seconds > 0:
             refusal = refusals.client_banned(address, time_of_day(self._intake.clock, seconds), int(seconds) + 1)
             raise self._turned_away(refusal, address, profile)

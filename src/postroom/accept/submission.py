@@ -134,6 +134,8 @@ class Submission:
         self.message_id = intake.store.ids.make_id()
         self.internet_message_id = ""
         """The Message-ID field, once the head was read."""
+        self.received_at_us = 0
+        """Once all of it has come."""
         self.is_replay = False
         """Whether the same request was taken before: `commit` then told the earlier message's id."""
         self._writer = intake.store.bodies.spool()
@@ -154,6 +156,10 @@ class Submission:
     def note_repair(self, sentence: str) -> None:
         """Tell people what was changed."""
         self._repairs.append(sentence)
+
+    def name_request(self, idempotency: IdempotencyKey) -> None:
+        """By which a repeat is known again, where that is known only when all bytes have come."""
+        self._options = msgspec.structs.replace(self._options, idempotency=idempotency)
 
     async def add_recipient(self, address: str, dsn: RecipientDsn | None = None) -> None:
         """One address of the envelope; the same one twice is one recipient.
@@ -198,6 +204,7 @@ class Submission:
         if not self._recipients:
             raise refusals.no_recipients()
         await self._end_body()
+        self.received_at_us = self._intake.clock.now_us()
         with _storage_trouble_refused():
             return self._as_message(await self._writer.finish())
 
@@ -265,7 +272,7 @@ class Submission:
         policy.check_trace(facts.received, own_comment(self._intake.host_name).encode())
         self._has_eight_bit_head = not content.isascii()
         self._subject = facts.subject
-        self._name_request(facts)
+        self._name_by_header(facts)
         await self._repair(head, facts, await self._decide_sender(facts))
 
     async def _decide_sender(self, facts: HeadFacts) -> str:
@@ -299,7 +306,7 @@ class Submission:
         self._repairs += repaired.repairs
         await self._keep_bytes(repaired.content)
 
-    def _name_request(self, facts: HeadFacts) -> None:
+    def _name_by_header(self, facts: HeadFacts) -> None:
         """An X-Idempotency-Key in the header. What a program sends again has another Date, so only its gist counts."""
         if facts.idempotency_key and self._options.idempotency is None:
             gist = (self._sender, sorted(self._recipients), facts.from_addresses, facts.subject)
@@ -307,8 +314,7 @@ class Submission:
             # Users of this machine may share an app: none can use up another's key.
             user = self._reception.local_user
             key = facts.idempotency_key if user is None else f"{user} {facts.idempotency_key}"
-            idempotency = IdempotencyKey(key, request_hash)
-            self._options = msgspec.structs.replace(self._options, idempotency=idempotency)
+            self.name_request(IdempotencyKey(key, request_hash))
 
     async def _end_body(self) -> None:
         """A last line without its end gets one; a head without a body is complete now."""
@@ -344,7 +350,7 @@ class Submission:
             internet_message_id=self.internet_message_id,
             body=body,
             reception=self._reception,
-            received_at_us=self._intake.clock.now_us(),
+            received_at_us=self.received_at_us,
             repairs=tuple(self._repairs),
             lane=options.lane,
             is_eight_bit=self._is_eight_bit or self._lines.is_eight_bit,

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Iterator
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 GRACE_SECONDS = 3
 
@@ -26,7 +26,7 @@ class ConsoleListener:
     address there at each guess of a passphrase.
     """
 
-    def __init__(self, app: Starlette, bound: socket.socket, *, is_behind_proxy: bool = False) -> None:
+    def __init__(self, app: ASGIApp, bound: socket.socket, *, is_behind_proxy: bool = False) -> None:
         config = uvicorn.Config(
             app,
             log_config=None,

@@ -1,0 +1,171 @@
+"""Every route of the API in one table: method, path, scope, what it takes and what it answers."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from postroom.api import actions, apps, batch, reading, sending, shapes
+from postroom.api.room import Answer
+
+BASE = "/api/v1"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One of the address: `?limit=50`."""
+
+    name: str
+    description: str
+    schema: dict[str, Any] = field(default_factory=lambda: {"type": "string"})
+    is_repeatable: bool = False
+
+
+@dataclass(frozen=True)
+class Route:
+    """One way to call the API."""
+
+    method: str
+    path: str
+    scope: str
+    answer: Answer
+    summary: str
+    group: str
+    takes: Any = None
+    """The structure of the JSON body; decoded before the route is called."""
+    gives: Any = None
+    status: int = 200
+    parameters: tuple[Parameter, ...] = ()
+    reads_body: bool = False
+    """The route reads the body itself: `takes` only documents it."""
+    media_types: tuple[str, ...] = ("application/json",)
+    gives_media_type: str = "application/json"
+    is_idempotent: bool = False
+    """Takes an Idempotency-Key."""
+
+
+_BOOLEAN: dict[str, Any] = {"type": "boolean"}
+_WAIT = Parameter(
+    "wait", "Seconds to wait for the outcome; then the answer is 200.", {"type": "integer", "minimum": 0, "maximum": 30}
+)
+_LIMIT = Parameter("limit", "How many at most.", {"type": "integer", "minimum": 1, "maximum": 200, "default": 50})
+_RAW = (
+    Parameter("to", "For message/rfc822: a recipient of the envelope; else To, Cc and Bcc.", is_repeatable=True),
+    Parameter("sender", "For message/rfc822: the envelope's sender; else Sender or From."),
+)
+
+ROUTES: tuple[Route, ...] = (
+    Route(
+        "POST", "/messages", "send", sending.send, "Send a message", "Send",
+        takes=shapes.NewMessage, gives=shapes.AcceptedMessage, status=202, parameters=(_WAIT, *_RAW),
+        reads_body=True, media_types=("application/json", "multipart/form-data", "message/rfc822"), is_idempotent=True,
+    ),
+    Route(
+        "POST", "/messages/batch", "send", batch.send_batch, "Send up to 100 messages", "Send",
+        takes=list[shapes.NewMessage], gives=shapes.BatchAnswer, status=202, reads_body=True, is_idempotent=True,
+        parameters=(Parameter("atomic", "All of them or none.", _BOOLEAN),),
+    ),
+    Route(
+        "POST", "/attachments", "send", sending.upload, "Upload a file for a later message", "Send",
+        gives=shapes.UploadedFile, status=201, reads_body=True, media_types=("application/octet-stream",),
+        parameters=(Parameter("filename", "A name alone, such as report.pdf."),),
+    ),
+    Route(
+        "GET", "/messages", "messages:read", reading.list_messages, "List messages", "Messages",
+        gives=shapes.MessagePage,
+        parameters=(
+            Parameter("q", "The words of the console's search, such as status:failed to:@contoso.com."),
+            _LIMIT,
+            Parameter("cursor", "Where to go on: next_cursor of the page before."),
+        ),
+    ),
+    Route(
+        "POST", "/messages/actions", "messages:write", actions.act_on_many, "Act on all messages of a search",
+        "Messages", takes=shapes.BulkAction, gives=shapes.BulkAnswer,
+    ),
+    Route(
+        "GET", "/messages/{message_id}", "messages:read", reading.show_message, "Show a message", "Messages",
+        gives=shapes.FullMessage,
+    ),
+    Route(
+        "PATCH", "/messages/{message_id}", "messages:write", actions.change_times,
+        "Change time, expiry or lane while it waits", "Messages", takes=shapes.ChangedTimes, gives=shapes.FullMessage,
+    ),
+    Route(
+        "GET", "/messages/{message_id}/events", "messages:read", reading.list_events, "What happened to a message",
+        "Messages", gives=shapes.Events,
+    ),
+    Route(
+        "GET", "/messages/{message_id}/raw", "content:read", reading.read_raw, "The message as it is stored",
+        "Messages", gives_media_type="message/rfc822",
+    ),
+    Route(
+        "GET", "/messages/{message_id}/content", "content:read", reading.read_content,
+        "Texts and files, as a reader shows them", "Messages", gives=shapes.MessageContent,
+    ),
+    *(
+        Route(
+            "POST", f"/messages/{{message_id}}/{name}", "messages:write", actions.action(name), summary, "Messages",
+            gives=shapes.FullMessage,
+        )
+        for name, summary in (
+            ("cancel", "Send nothing more of it"),
+            ("retry", "Send again what failed or was put off"),
+            ("hold", "Let it wait until it is released"),
+            ("release", "Send what was held"),
+        )
+    ),
+    Route(
+        "POST", "/messages/{message_id}/send-again", "messages:write", actions.send_one_again,
+        "Send the same content as a new message", "Messages", gives=shapes.AcceptedMessage, status=202,
+    ),
+    Route("GET", "/apps", "settings:read", apps.list_apps, "List apps and devices", "Apps", gives=shapes.AppList),
+    Route(
+        "POST", "/apps", "credentials:write", apps.create_app, "Make an app", "Apps",
+        takes=shapes.NewApp, gives=shapes.CreatedApp, status=201,
+    ),
+    Route("GET", "/apps/{app_id}", "settings:read", apps.show_app, "Show an app", "Apps", gives=shapes.AppLine),
+    Route(
+        "PUT", "/apps/{app_id}", "settings:write", apps.change_app, "Change an app's rules", "Apps",
+        takes=shapes.AppShape, gives=shapes.AppLine,
+    ),
+    Route(
+        "POST", "/apps/{app_id}/enable", "settings:write", apps.enable_app, "Switch an app on", "Apps",
+        gives=shapes.AppLine,
+    ),
+    Route(
+        "POST", "/apps/{app_id}/disable", "settings:write", apps.disable_app, "Switch an app off", "Apps",
+        gives=shapes.AppLine,
+    ),
+    Route(
+        "GET", "/apps/{app_id}/credentials", "settings:read", apps.list_credentials, "List an app's passwords",
+        "Apps", gives=shapes.CredentialList,
+    ),
+    Route(
+        "POST", "/apps/{app_id}/credentials/rotate", "credentials:write", apps.rotate,
+        "Make a new password beside the newest one", "Apps", gives=shapes.NewPassword, status=201,
+        parameters=(Parameter("short", "16 letters in place of 24.", _BOOLEAN),),
+    ),
+    Route(
+        "DELETE", "/apps/{app_id}/credentials/{credential_id}", "credentials:write", apps.remove_credential,
+        "Remove a password", "Apps", gives=shapes.Nothing,
+    ),
+    Route(
+        "GET", "/apps/{app_id}/keys", "settings:read", apps.list_keys, "List an app's keys", "Apps",
+        gives=shapes.KeyList,
+    ),
+    Route(
+        "POST", "/apps/{app_id}/keys", "credentials:write", apps.create_key, "Make a key", "Apps",
+        takes=shapes.NewKey, gives=shapes.CreatedKey, status=201,
+    ),
+    Route(
+        "DELETE", "/apps/{app_id}/keys/{key_id}", "credentials:write", apps.revoke_key, "Revoke a key", "Apps",
+        gives=shapes.Nothing,
+    ),
+    Route(
+        "GET", "/refused-clients", "settings:read", apps.list_refused_clients, "List clients that were turned away",
+        "Apps", gives=shapes.RefusedClientList,
+    ),
+    Route(
+        "POST", "/refused-clients/{address}/ignore", "settings:write", apps.ignore_refused_client,
+        "Show a client no more", "Apps", gives=shapes.Nothing,
+    ),
+)  # fmt: skip
