@@ -26,11 +26,18 @@ TROUBLED = (sys.executable, "-m", "tests.faults.troubled_serve")
 PATIENCE_SECONDS = 30.0
 SENDER = "scanner@witness.test"
 BASIC_PASSWORD = "Witness-basic-password-7"
-FREE_PORTS = {f"POSTROOM_{name}": "0" for name in ("CONSOLE_PORT", "SUBMISSION_PORT", "REHEARSAL_PAGES_PORT")}
+LISTENERS = ("IMPLICIT_TLS", "LOCAL", "DEVICE")
+"""Those that are off by default."""
+_PORTS = ("CONSOLE_PORT", "SUBMISSION_PORT", "REHEARSAL_PAGES_PORT", *(f"{name}_PORT" for name in LISTENERS))
+FREE_PORTS = {f"POSTROOM_{name}": "0" for name in _PORTS}
+ALL_LISTENERS = {f"POSTROOM_{name}_ENABLED": "true" for name in LISTENERS}
 _ADDRESSES = {
     "simulator": re.compile(r"Simulated Microsoft 365: (\S+)"),
     "console": re.compile(r"Console +(\S+)"),
     "smtp": re.compile(r"SMTP submission +(\S+)"),
+    "implicit_tls": re.compile(r"SMTP over TLS +(\S+)"),
+    "local": re.compile(r"SMTP local +(\S+)"),
+    "device": re.compile(r"SMTP devices +(\S+)"),
     "setup": re.compile(r"Set up: open +(\S+)"),
 }
 
@@ -62,6 +69,8 @@ class Serving:
                 env={**os.environ, **FREE_PORTS, "POSTROOM_SMTP_HOST_NAME": "postroom.test", **environment},
             )
         self.pid = self._process.pid
+        asked = [name.lower() for name in LISTENERS if environment.get(f"POSTROOM_{name}_ENABLED") == "true"]
+        self._last_told = _ADDRESSES[asked[-1] if asked else "smtp"]
 
     @property
     def is_running(self) -> bool:
@@ -73,7 +82,8 @@ class Serving:
 
     def addresses(self) -> dict[str, str] | None:
         """Where everything is, once it listens; None until then, or when it is gone before."""
-        if "STARTTLS" not in (said := self.said):
+        said = self.said
+        if self._last_told.search(said) is None:
             return None
         found = {name: pattern.search(said) for name, pattern in _ADDRESSES.items()}
         return {name: match[1] for name, match in found.items() if match is not None}
@@ -113,11 +123,14 @@ class Postroom:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.data = folder / "data"
-        self.login, self.password = "", ""
+        self.drop_folder = folder / "run" / "maildrop"
+        self.login, self.password, self.api_key = "", "", ""
         self.runs: list[Serving] = []
 
     def init(self, *options: str) -> None:
         postroom_command.main(["init", "--config", str(self.folder / "postroom.toml"), *options], standalone_mode=False)
+        socket = self.folder / "run" / "submit.sock"
+        (self.folder / "sendmail.toml").write_text(f'socket = "{socket}"\ndrop_folder = "{self.drop_folder}"\n')
 
     def start(self, **environment: str) -> Serving:
         """`postroom serve`; with a POSTROOM_TEST_ variable the troubled one."""
@@ -146,6 +159,7 @@ class Postroom:
         await store.mail_servers.save(draft, "test")
         app, self.password = await store.apps.create(AppSettings(name="Scanner"), "test")
         self.login = app.login
+        _, self.api_key = await store.api_keys.create(app.app_id, "test", ("send",), None, "test")
         await store.close()
         self.change_row(
             "UPDATE mailboxes SET message_limit_a_minute = 3000, recipient_limit_a_day = 1000000, "
