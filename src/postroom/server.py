@@ -228,8 +228,9 @@ class Server:
         prepare_folder(folder)
         bound = LocalSocket.bind(Path(sendmail.socket))
         self._stack.callback(bound.remove)
-        await self.smtp_server.start_unix(bound.socket, QueueDesk(self.store))
-        self._run("drop folder", DropFolder(intake, folder).run())
+        drops = DropFolder(intake, folder)
+        await self.smtp_server.start_unix(bound.socket, QueueDesk(self.store, drops.waiting))
+        self._run("drop folder", drops.run())
 
     async def _start_console(self, network: Network, http: httpx2.AsyncClient, intake: Intake) -> None:
         console = self._settings.console

@@ -93,6 +93,22 @@ class DroppedFile(msgspec.Struct, frozen=True):
     content_start: int
 
 
+class DroppedMail(msgspec.Struct, frozen=True):
+    """A file that was read, and whose message cannot be taken now."""
+
+    name: str
+    user_id: int
+    size_bytes: int
+    sender: str
+    recipients: tuple[str, ...]
+    reason: str
+    next_try_at_us: int
+
+    @property
+    def dropped_at_us(self) -> int:
+        return int(self.name[:16])
+
+
 class DropFolder:
     """Looks into the folder now and then; `run` does so until it is cancelled."""
 
@@ -121,6 +137,10 @@ class DropFolder:
         for name in names:
             if name not in self._left_alone and not self._is_paused(name):
                 await self._take(name)
+
+    def waiting(self) -> list[DroppedMail]:
+        """What was put off, oldest first."""
+        return [pause.mail for _, pause in sorted(self._pauses.items()) if pause.mail is not None]
 
     def _look(self) -> list[str]:
         """Names without their endings; what a writer began a day ago and never finished goes."""
@@ -157,22 +177,23 @@ class DropFolder:
             if trouble.errno in _NEVER_READABLE:
                 await self._keep_refused(name, f"The file was not read: {trouble.strerror}.")
             else:
-                self._pause(name, None, trouble.strerror or "")
+                self._pause(name, trouble.strerror or "")
             return
         try:
             refused = await self._hand_in(file)
+            self._pauses.pop(name, None)
             await (self._keep_refused(name, refused) if refused else asyncio.to_thread(self._remove, file))
         except Refusal as refusal:
-            await self._answer_refusal(name, refusal)
+            await self._answer_refusal(file, refusal)
         except (CommandError, DropFileError) as trouble:
             await self._keep_refused(name, f"The file was not understood: {trouble}.")
         except OSError as trouble:
-            self._pause(name, None, trouble.strerror or "")
+            self._pause(name, trouble.strerror or "")
         except PostroomError:
             raise  # the store is away: that concerns all files
         except Exception:  # one file must not stand in the way of all others
             log.exception("dropped mail not taken", file=name)
-            self._pause(name, PAUSE_LIMIT_SECONDS, "see the traceback")
+            self._pause(name, "see the traceback", PAUSE_LIMIT_SECONDS)
         finally:
             os.close(file.descriptor)
 
@@ -218,18 +239,20 @@ class DropFolder:
         log.info("dropped mail taken", file=file.name, user=user, message=public_id(message_id))
         return f"Taken as {public_id(message_id)}, but not for {'; '.join(refused)}" if refused else ""
 
-    async def _answer_refusal(self, name: str, refusal: Refusal) -> None:
-        if refusal.reply.is_temporary:
-            self._pause(name, refusal.reply.retry_after_seconds, refusal.reply.smtp_reply)
+    async def _answer_refusal(self, file: DroppedFile, refusal: Refusal) -> None:
+        reply = refusal.reply
+        if reply.is_temporary:
+            self._pause(file.name, reply.smtp_reply, reply.retry_after_seconds, file)
         else:
-            await self._keep_refused(name, refusal.reply.smtp_reply)
+            await self._keep_refused(file.name, reply.smtp_reply)
 
-    def _pause(self, name: str, seconds: int | None, reason: str) -> None:
+    def _pause(self, name: str, reason: str, seconds: int | None = None, file: DroppedFile | None = None) -> None:
         """Come back later: a little later each time, unless the refusal said when."""
         tries = self._pauses[name].tries + 1 if name in self._pauses else 1
         if seconds is None:
             seconds = min(FIRST_PAUSE_SECONDS * 2 ** (tries - 1), PAUSE_LIMIT_SECONDS)
-        self._pauses[name] = _Pause(tries, self._intake.clock.now_us() + seconds * MICROSECONDS)
+        until_us = self._intake.clock.now_us() + seconds * MICROSECONDS
+        self._pauses[name] = _Pause(tries, until_us, _as_mail(file, reason, until_us) if file is not None else None)
         log.warning("dropped mail waits", file=name, reason=reason, seconds=seconds)
 
     async def _keep_refused(self, name: str, reason: str) -> None:
@@ -265,6 +288,20 @@ class DropFolder:
 class _Pause(msgspec.Struct, frozen=True):
     tries: int
     until_us: int
+    mail: DroppedMail | None
+
+
+def _as_mail(file: DroppedFile, reason: str, until_us: int) -> DroppedMail:
+    mail, recipients = _parse_commands(file.commands)
+    return DroppedMail(
+        name=file.name,
+        user_id=file.user_id,
+        size_bytes=file.size_bytes - file.content_start,
+        sender=mail.sender,
+        recipients=tuple(rcpt.recipient for rcpt in recipients),
+        reason=reason,
+        next_try_at_us=until_us,
+    )
 
 
 def _parse_commands(commands: Sequence[str]) -> tuple[MailFrom, list[RcptTo]]:

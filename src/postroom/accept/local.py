@@ -4,12 +4,14 @@ import json
 import os
 import socket
 import stat
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import structlog
 
 from postroom.accept import refusals
+from postroom.accept.drop_folder import DroppedMail
 from postroom.accept.local_users import LocalUser
 from postroom.clock import MICROSECONDS
 from postroom.errors import SettingsError, WrongStateError
@@ -108,13 +110,17 @@ def _remove_stale(path: Path) -> None:
 class QueueDesk:
     """What `mailq` and `sendmail -q` ask, answered for who asks: a curious colleague learns nothing."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, dropped: Callable[[], Sequence[DroppedMail]] = tuple) -> None:
+        """`dropped` tells what waits in the drop folder because it cannot be taken now."""
         self._store = store
+        self._dropped = dropped
 
     async def list(self, user: LocalUser) -> list[str]:
         """A line for people, and one JSON object, all ASCII, for each message that waits."""
+        dropped = [mail for mail in self._dropped() if user.may_see_all or mail.user_id == user.user_id]
         messages = await self._store.messages.open_messages(None if user.may_see_all else user.name)
-        return [f"{len(messages)} messages", *(json.dumps(_waiting(found)) for found in messages)]
+        waiting = [*map(_waiting_outside, dropped), *map(_waiting, messages)]
+        return [f"{len(waiting)} messages", *map(json.dumps, waiting)]
 
     async def flush(self, user: LocalUser, only: str = "") -> str:
         """Try again now what was put off, of everybody or of the id or site in `only`: what came of it. Refusal."""
@@ -152,6 +158,18 @@ def _waiting(message: OpenMessage) -> dict[str, Any]:
         "received_at": message.received_at_us // MICROSECONDS,
         "sender": message.envelope_sender,
         "recipients": [_waiting_recipient(message, recipient) for recipient in message.recipients],
+    }
+
+
+def _waiting_outside(mail: DroppedMail) -> dict[str, Any]:
+    next_try_at = mail.next_try_at_us // MICROSECONDS
+    return {
+        "id": f"drop-{mail.name[-8:]}",
+        "state": RecipientState.DEFERRED.value,
+        "size_bytes": mail.size_bytes,
+        "received_at": mail.dropped_at_us // MICROSECONDS,
+        "sender": mail.sender,
+        "recipients": [(address, mail.reason, next_try_at) for address in mail.recipients],
     }
 
 

@@ -215,11 +215,16 @@ async def test_until_a_mail_server_is_set_up_it_waits_longer_each_time(tmp_path:
         await dropping.drops.pick_up()
         kept.clock.advance(3)
     assert asked == 6  # at 0, 5, 15, 35, 75 and 155 seconds
+    [waiting] = dropping.drops.waiting()
+    assert (waiting.sender, waiting.recipients, waiting.size_bytes) == (SENDER, ("bob@fabrikam.com",), len(CONTENT))
+    assert waiting.reason.startswith("451 4.3.5")
+    assert waiting.next_try_at_us > kept.clock.now_us()
     assert dropping.names() == [name_of(1) + READY]
     await kept.store.mail_servers.save(kept.draft(), "anna")
     kept.clock.advance(300)
     await dropping.drops.pick_up()
     assert len(await dropping.messages()) == 1
+    assert dropping.drops.waiting() == []
     await kept.close()
 
 

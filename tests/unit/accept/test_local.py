@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from postroom.accept.drop_folder import DroppedMail
 from postroom.accept.local import PATH_LIMIT_BYTES, LocalSocket, QueueDesk
 from postroom.accept.local_users import LocalUser, peer_user_id, user_name
 from postroom.clock import HOUR_US
@@ -163,6 +164,25 @@ async def test_mail_of_a_stopped_mailbox_says_for_what_it_waits(kept: KeptStore)
     await kept.settle(await kept.lease_one(), stopped())
     _, line = await QueueDesk(kept.store).list(ROOT)
     assert json.loads(line)["recipients"] == [["bob@fabrikam.com", "waits for sign-in", None]]
+
+
+@pytest.mark.anyio
+async def test_what_waits_in_the_drop_folder_is_listed_too(kept: KeptStore) -> None:
+    mail = DroppedMail(
+        "1790000000000000-" + "0" * 32, 4815, 5, "www-data", ("root",), "451 4.3.5 Wait", 1_790_000_060_000_000
+    )
+    desk = QueueDesk(kept.store, lambda: [mail])
+    assert (await desk.list(EVE)) == ["0 messages"]
+    for user in (WWW, ROOT):
+        _, line = await desk.list(user)
+        assert json.loads(line) == {
+            "id": "drop-00000000",
+            "state": "deferred",
+            "size_bytes": 5,
+            "received_at": 1_790_000_000,
+            "sender": "www-data",
+            "recipients": [["root", "451 4.3.5 Wait", 1_790_000_060]],
+        }
 
 
 @pytest.mark.anyio
