@@ -2,16 +2,22 @@
 
 import ssl
 from pathlib import Path
+from typing import get_origin, get_type_hints
 
+import msgspec
 import pytest
 import trustme
 
-from postroom.accept.profiles import SUBMISSION, ListenerLimits, local_profile
+from postroom.accept.client import TlsContexts
+from postroom.accept.networks import parse_networks
+from postroom.accept.profiles import DEVICE, IMPLICIT_TLS, LOCAL, SUBMISSION, ListenerLimits, local_profile
 from postroom.accept.smtp_server import SmtpServer
+from postroom.accept.smtp_tls import allow_old_tls
 from postroom.accept.submission import Intake
-from postroom.clock import SystemClock
+from postroom.clock import ManualClock
 from postroom.store import Store
-from postroom.store.records import AppSettings
+from postroom.store.outbox import OutboxLimits
+from postroom.store.records import App, AppSettings, RefusedAttempt
 from postroom.vault import Vault
 from tests.dialogs.player import DialogFailed, Kept, Player, dialogs, read_dialog, settings_of
 
@@ -19,6 +25,7 @@ pytestmark = pytest.mark.anyio
 
 SENDERS = ("scanner@contoso.example", "it@contoso.example")
 SIZE_LIMIT_BYTES = 1_000_000
+PROFILES = {profile.name: profile for profile in (SUBMISSION, IMPLICIT_TLS, DEVICE, LOCAL)}
 
 
 @pytest.fixture(scope="module")
@@ -27,10 +34,14 @@ def authority() -> trustme.CA:
 
 
 @pytest.fixture(scope="module")
-def server_tls(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    return context
+def server_tls(authority: trustme.CA) -> TlsContexts:
+    certificate = authority.issue_cert("127.0.0.1", key_type=trustme.KeyType.RSA)
+    modern, old = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    for context in (modern, old):
+        certificate.configure_cert(context)
+    modern.minimum_version = ssl.TLSVersion.TLSv1_2
+    allow_old_tls(old)
+    return TlsContexts(modern, old)
 
 
 @pytest.fixture(scope="module")
@@ -40,28 +51,82 @@ def client_tls(authority: trustme.CA) -> ssl.SSLContext:
     return context
 
 
-async def play(path: Path, folder: Path, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
+class Witnessed:
+    """A server with one app, and what it has done."""
+
+    def __init__(
+        self, store: Store, server: SmtpServer, app: App, refused: list[RefusedAttempt], clock: ManualClock
+    ) -> None:
+        self._clock = clock
+        self._store = store
+        self._server = server
+        self._app = app
+        self._refused = refused
+        self._is_gone = False
+
+    async def kept(self) -> list[Kept]:
+        if self._is_gone:
+            await self._server.stop(grace_seconds=5)
+        rows, _ = await self._store.messages.search("")
+        return [await read_kept(self._store, row.message_id) for row in reversed(rows)]
+
+    async def last_use(self) -> str:
+        app = await self._store.apps.find(self._app.app_id)
+        assert app is not None
+        return " ".join((app.last_used_from or "-", app.last_used_tls or "-", app.last_used_mechanism or "-"))
+
+    def last_refused(self) -> str:
+        return f"{self._refused[-1].code} {self._refused[-1].address}" if self._refused else "nobody"
+
+    async def switch_off(self) -> None:
+        await self._store.apps.set_enabled(self._app.app_id, False, "test")
+
+    def wait(self, seconds: float) -> None:
+        self._clock.advance(seconds)
+
+    def note_gone(self) -> None:
+        self._is_gone = True
+
+
+def app_settings(texts: dict[str, str]) -> AppSettings:
+    hints = get_type_hints(AppSettings)
+    values: dict[str, object] = {}
+    for name, text in texts.items():
+        kind = hints[name]
+        if kind is bool:
+            values[name] = text == "yes"
+        elif get_origin(kind) is tuple:
+            values[name] = tuple(text.split())
+        else:
+            values[name] = msgspec.convert(text, kind, strict=False)
+    return AppSettings(**{"name": "HP 2nd floor", "senders": SENDERS, **values})  # type: ignore[arg-type]
+
+
+def limits_from(texts: dict[str, str]) -> ListenerLimits:
+    return msgspec.convert({"sign_in_delay_seconds": 0, **texts}, ListenerLimits, strict=False)
+
+
+async def play(path: Path, folder: Path, server_tls: TlsContexts, client_tls: ssl.SSLContext) -> None:
     steps = read_dialog(path)
     settings = settings_of(steps)
-    clock = SystemClock()
-    store = await Store.open(folder / "data", clock, Vault(bytes(32)))
-    app, password = await store.apps.create(AppSettings(name="HP 2nd floor", senders=SENDERS), "test")
+    clock = ManualClock()
+    room = OutboxLimits(recipient_limit=int(settings.get("room", 1000)))
+    store = await Store.open(folder / "data", clock, Vault(bytes(32)), limits=room)
+    app, password = await store.apps.create(app_settings(settings_of(steps, "app")), "test")
+    proxies = settings.get("proxy", "127.0.0.1" if "client" in settings else "")
+    refused: list[RefusedAttempt] = []
     server = SmtpServer(
         Intake(store, clock, "relay.example", int(settings.get("size", SIZE_LIMIT_BYTES))),
         store.apps,
         server_tls,
-        profile=local_profile(app) if "guest" in settings else SUBMISSION,
-        limits=ListenerLimits(sign_in_delay_seconds=0),
+        profile=local_profile(app) if "guest" in settings else PROFILES[settings.get("profile", "submission")],
+        limits=limits_from(settings_of(steps, "limit")),
+        proxies=parse_networks(proxies),
+        note_refused=refused.append,
     )
     await server.start("127.0.0.1", 0)
-
-    async def kept() -> list[Kept]:
-        if player.has_hung_up:
-            await server.stop(grace_seconds=5)  # what is not kept by then never will be
-        rows, _ = await store.messages.search("")
-        return [await read_kept(store, row.message_id) for row in reversed(rows)]
-
-    player = Player(path.name, server.port, client_tls, password, kept)
+    witness = Witnessed(store, server, app, refused, clock)
+    player = Player(path.name, server.port, client_tls, password, witness, settings.get("client", ""))
     try:
         await player.play(steps)
     finally:
@@ -74,11 +139,12 @@ async def read_kept(store: Store, message_id: int) -> Kept:
     assert detail is not None
     assert detail.body is not None
     content = b"".join([chunk async for chunk in store.bodies.read(detail.body)])
-    return Kept(detail.envelope_sender, tuple(recipient.address for recipient in detail.recipients), content)
+    recipients = tuple(recipient.address for recipient in detail.recipients)
+    return Kept(detail.envelope_sender, recipients, content, detail.repairs, detail.dsn)
 
 
 @pytest.mark.parametrize("path", dialogs(), ids=lambda path: path.stem)
-async def test_dialog(path: Path, tmp_path: Path, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
+async def test_dialog(path: Path, tmp_path: Path, server_tls: TlsContexts, client_tls: ssl.SSLContext) -> None:
     await play(path, tmp_path, server_tls, client_tls)
 
 
@@ -91,7 +157,7 @@ async def test_dialog(path: Path, tmp_path: Path, server_tls: ssl.SSLContext, cl
     ],
 )
 async def test_a_dialog_can_fail(
-    text: str, why: str, tmp_path: Path, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+    text: str, why: str, tmp_path: Path, server_tls: TlsContexts, client_tls: ssl.SSLContext
 ) -> None:
     path = tmp_path / "false.smtp"
     path.write_text(text, encoding="utf-8")
