@@ -1,17 +1,21 @@
 """Clients by the dozen: each hands in one message after the other and writes down only what was acknowledged."""
 
 import asyncio
-import contextlib
 import hashlib
 import random
-import ssl
+from collections import Counter
+from collections.abc import Sequence
 
 import aiosmtplib
 
-from tests.faults.serving import PATIENCE_SECONDS, SENDER, Postroom
+from tests.faults.serving import PATIENCE_SECONDS, Postroom
+from tests.faults.ways import Answer, Ways
 
 SIZES = (300, 300, 20_000, 150_000)
 """Bytes of a body; the last is beyond what the database itself takes."""
+SMTP = ("smtp",)
+ALL_WAYS = ("smtp", "raw", "json", "local", "smtp", "raw", "json", "sendmail")
+"""Taken by turns; a `sendmail` costs a process."""
 
 
 class Note:
@@ -20,29 +24,44 @@ class Note:
     def __init__(self) -> None:
         self.acknowledged: dict[str, tuple[str, ...]] = {}
         self.digests: dict[str, str] = {}
+        """Of what follows the head, where the client wrote that itself."""
         self.attempted = 0
+        self.by_way: Counter[str] = Counter()
+        """Acknowledged messages."""
+        self.refused: Counter[tuple[str, int]] = Counter()
+        """By way and code."""
+        self.refusals: dict[tuple[str, int], str] = {}
+        """The words of one of them."""
 
 
 class Crowd:
     """Clients that go on through every restart, until they are told to stop."""
 
-    def __init__(self, postroom: Postroom, chance: random.Random, count: int) -> None:
+    def __init__(
+        self,
+        postroom: Postroom,
+        chance: random.Random,
+        count: int,
+        ways: Sequence[str] = SMTP,
+        sizes: Sequence[int] = SIZES,
+    ) -> None:
         self.note = Note()
         self._postroom = postroom
         self._chance = chance
-        self._tls = ssl._create_unverified_context()  # as scanners do
-        self._address: tuple[str, int] | None = None
+        self._sizes = sizes
+        self._where: Ways | None = None
         self._moved = asyncio.Event()
         self._heard = asyncio.Event()
         self._is_over = False
-        self._clients = [asyncio.create_task(self._send_on(f"c{number}")) for number in range(count)]
+        self._clients = [
+            asyncio.create_task(self._send_on(f"c{number}", ways[number % len(ways)])) for number in range(count)
+        ]
 
-    def go_to(self, smtp: str | None) -> None:
+    def go_to(self, where: dict[str, str] | None) -> None:
         """Where the server is from now on; None while it is away."""
         self._moved.set()
         self._moved = asyncio.Event()
-        host, _, port = smtp.rpartition(":") if smtp else ("", "", "")
-        self._address = (host, int(port)) if smtp else None
+        self._where = Ways(self._postroom, where) if where is not None else None
 
     async def wait_until_acknowledged(self, more: int) -> None:
         """Until so many further messages were acknowledged."""
@@ -51,6 +70,19 @@ class Crowd:
             while len(self.note.acknowledged) < wanted:
                 await self._heard.wait()
 
+    async def wait_until_refused(self, more: int) -> None:
+        """Until each way has been refused so many further times."""
+        wanted = {way: count + more for way, count in self._refused_by_way().items()}
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while any(count < wanted[way] for way, count in self._refused_by_way().items()):
+                await self._heard.wait()
+
+    def _refused_by_way(self) -> Counter[str]:
+        counts: Counter[str] = Counter()
+        for (way, _), count in self.note.refused.items():
+            counts[way] += count
+        return counts
+
     async def stop(self) -> None:
         """Each client gives up what it could not hand in; nobody acknowledged it."""
         self._is_over = True
@@ -58,56 +90,45 @@ class Crowd:
         async with asyncio.timeout(PATIENCE_SECONDS):
             await asyncio.gather(*self._clients)
 
-    async def _send_on(self, name: str) -> None:
+    async def _send_on(self, name: str, way: str) -> None:
         number = 0
         while not self._is_over:
             number += 1
             message_id = f"<{name}.{number}@witness.test>"
             recipients = tuple(self._choose_recipients(name, number))
-            content = self._compose(message_id, recipients)
-            while not (self._is_over or await self._hand_in(message_id, recipients, content)):
+            body = self._write_body(message_id)
+            while not (self._is_over or await self._hand_in(way, message_id, recipients, body)):
                 await asyncio.sleep(0.02)  # a client that is turned away comes back a little later
 
     def _choose_recipients(self, name: str, number: int) -> list[str]:
         kinds = ["ops", *self._chance.choices(["desk", "550"], k=self._chance.randint(0, 1))]
         return [f"{kind}.{name}.{number}@witness.test" for kind in kinds]
 
-    def _compose(self, message_id: str, recipients: tuple[str, ...]) -> bytes:
-        size = self._chance.choice(SIZES)
+    def _write_body(self, message_id: str) -> bytes:
+        size = self._chance.choice(self._sizes)
         line = f".{self._chance.getrandbits(256):064x}\r\n"
         body = (line * (size // len(line) + 1)).encode()
         self.note.digests[message_id] = hashlib.sha256(body).hexdigest()
-        head = f"From: {SENDER}\r\nTo: {', '.join(recipients)}\r\nSubject: scan\r\nMessage-ID: {message_id}\r\n\r\n"
-        return head.encode() + body
+        return body
 
-    async def _hand_in(self, message_id: str, recipients: tuple[str, ...], content: bytes) -> bool:
-        if self._address is None:
+    async def _hand_in(self, way: str, message_id: str, recipients: tuple[str, ...], body: bytes) -> bool:
+        if self._where is None:
             await self._moved.wait()
             return False
         self.note.attempted += 1
         try:
-            await self._talk(*self._address, recipients, content)
+            answer = await getattr(self._where, way)(message_id, recipients, body)
         except (OSError, aiosmtplib.SMTPException):
             return False
-        self.note.acknowledged[message_id] = recipients
+        self._write_down(way, answer, message_id, recipients)
+        return bool(answer.is_acknowledged)
+
+    def _write_down(self, way: str, answer: Answer, message_id: str, recipients: tuple[str, ...]) -> None:
+        if answer.is_acknowledged:
+            self.note.acknowledged[answer.message_id or message_id] = recipients
+            self.note.by_way[way] += 1
+        elif answer.code:
+            self.note.refused[way, answer.code] += 1
+            self.note.refusals[way, answer.code] = answer.text
         self._heard.set()
         self._heard = asyncio.Event()
-        return True
-
-    async def _talk(self, host: str, port: int, recipients: tuple[str, ...], content: bytes) -> None:
-        client = aiosmtplib.SMTP(
-            hostname=host,
-            port=port,
-            timeout=PATIENCE_SECONDS,
-            start_tls=True,
-            tls_context=self._tls,
-            username=self._postroom.login,
-            password=self._postroom.password,
-        )
-        try:
-            await client.connect()
-            errors, _ = await client.sendmail(SENDER, list(recipients), content)
-            assert not errors
-        finally:
-            with contextlib.suppress(OSError, aiosmtplib.SMTPException):
-                client.close()

@@ -1,6 +1,7 @@
 """The one question of every fault test: is each message that was acknowledged accounted for?"""
 
 from collections import Counter, defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from postroom.message import RecipientState
@@ -27,9 +28,16 @@ class Verdict:
         return ", ".join(f"{name} {getattr(self, name)}" for name in figures)
 
 
-async def judge(store: Store, note: Note, arrivals: list[Arrival]) -> Verdict:
-    """Lost is what was acknowledged, has not arrived, does not wait and did not fail: it must be 0."""
+async def judge(
+    store: Store, note: Note, arrivals: list[Arrival], dropped: Collection[tuple[str, str]] = ()
+) -> Verdict:
+    """Lost is what was acknowledged, has not arrived, does not wait and did not fail: it must be 0.
+
+    `dropped` has Message-ID and recipient of what waits in the drop folder.
+    """
     states = states_by_copy(await read_all(store))
+    for key in dropped:
+        states[key].append(RecipientState.QUEUED)
     arrived = Counter((arrival.message_id, address) for arrival in arrivals for address in arrival.recipients)
     verdict = Verdict(
         acknowledged=sum(map(len, note.acknowledged.values())),
@@ -44,7 +52,11 @@ async def judge(store: Store, note: Note, arrivals: list[Arrival]) -> Verdict:
         sent = copies.count(RecipientState.SENT)
         if sent > arrived[key]:
             verdict.trouble.append(f"{key} is called sent {sent} times and arrived {arrived[key]} times")
-    damaged = {arrival.message_id for arrival in arrivals if note.digests[arrival.message_id] != arrival.digest}
+    damaged = {
+        arrival.message_id
+        for arrival in arrivals
+        if note.digests.get(arrival.message_id, arrival.digest) != arrival.digest
+    }
     verdict.trouble += [f"{message_id} arrived damaged" for message_id in sorted(damaged)]
     return verdict
 

@@ -179,6 +179,15 @@ class Postroom:
             rows = connection.execute("SELECT state, recipients FROM recipient_counts").fetchall()
         return {RecipientState(state): number for state, number in rows}
 
+    def dropped(self) -> set[tuple[str, str]]:
+        """Message-ID and recipient of what waits in the drop folder, complete."""
+        found = set()
+        for path in self.drop_folder.glob("*.mail"):
+            text = path.read_text(errors="replace")
+            [message_id] = re.findall(r"^Message-ID: *(\S+)", text, re.MULTILINE)[:1]
+            found |= {(message_id, address) for address in re.findall(r"^RCPT TO:<([^>]*)>", text, re.MULTILINE)}
+        return found
+
     def wait_until_ended(self, seconds: float = PATIENCE_SECONDS) -> None:
         """Until no recipient is open any more."""
         wait_for(lambda: not any(self.open_counts().values()), "every recipient has ended", seconds)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.crowd import Crowd
+from tests.faults.crowd import ALL_WAYS, Crowd
 from tests.faults.oracle import judge, read_all
-from tests.faults.serving import Postroom, Serving, postroom_in, witness_in
+from tests.faults.serving import ALL_LISTENERS, Postroom, Serving, postroom_in, wait_for, witness_in
 
 pytestmark = pytest.mark.anyio
 
@@ -41,7 +41,7 @@ async def test_sigkill_while_mail_flows(tmp_path: Path) -> None:
     with witness_in(tmp_path, pause_seconds=0.02) as witness, postroom_in(tmp_path) as postroom:
         postroom.init()
         await postroom.set_up(witness.port)
-        crowd = Crowd(postroom, random.Random(seed + 1), CLIENTS)
+        crowd = Crowd(postroom, random.Random(seed + 1), CLIENTS, ALL_WAYS)
         for number in range(KILLS):
             await live_and_be_killed(postroom, crowd, chance, ahead_seconds=number * DOWN_SECONDS)
         await crowd.stop()
@@ -51,10 +51,12 @@ async def test_sigkill_while_mail_flows(tmp_path: Path) -> None:
         unknown = (await store.messages.overview(0)).unknown
         await store.close()
     print(f"{verdict}, unknown {unknown}; {KILLS} kills, {crowd.note.attempted} tries of {CLIENTS} clients")
+    print(f"acknowledged by way: {dict(crowd.note.by_way)}; refused: {dict(crowd.note.refused)}")
     assert verdict.trouble == []
     assert verdict.lost == 0
     assert verdict.queued == 0
     assert verdict.acknowledged > CLIENTS
+    assert set(crowd.note.by_way) == set(ALL_WAYS)
     assert verdict.duplicates <= unknown
 
 
@@ -64,6 +66,7 @@ def drain(postroom: Postroom) -> None:
         serving = postroom.start(POSTROOM_TEST_AHEAD_SECONDS=str((KILLS + more) * DOWN_SECONDS))
         serving.wait_until_ready()
         if more:
+            wait_for(lambda: not any(postroom.drop_folder.iterdir()), "the drop folder is empty")
             postroom.wait_until_ended()
         assert serving.terminate() == 0, serving.said
 
@@ -71,7 +74,7 @@ def drain(postroom: Postroom) -> None:
 async def live_and_be_killed(postroom: Postroom, crowd: Crowd, chance: random.Random, ahead_seconds: int) -> None:
     """One run of the server, from its start to the moment that chance has chosen for its end."""
     way = chance.choices(("flowing", "at a point", "starting"), (6, 3, 1))[0]
-    environment = {"POSTROOM_TEST_AHEAD_SECONDS": str(ahead_seconds)}
+    environment = {**ALL_LISTENERS, "POSTROOM_TEST_AHEAD_SECONDS": str(ahead_seconds)}
     if way == "at a point":
         environment["POSTROOM_TEST_KILL_AT"] = f"{chance.choice(POINTS)}:{chance.randint(1, 30)}"
     serving = postroom.start(**environment)
@@ -88,7 +91,7 @@ async def kill_in_the_middle(serving: Serving, crowd: Crowd, chance: random.Rand
     if ready is None:
         assert is_doomed, serving.said
         return
-    crowd.go_to(ready["smtp"])
+    crowd.go_to(ready)
     if is_doomed:
         await asyncio.to_thread(serving.wait_until_gone)
         return
@@ -102,18 +105,18 @@ async def test_sigterm_under_load(tmp_path: Path, number: int) -> None:
     with witness_in(tmp_path, pause_seconds=0.1) as witness, postroom_in(tmp_path) as postroom:
         postroom.init()
         await postroom.set_up(witness.port, connections=2)
-        crowd = Crowd(postroom, random.Random(number), CLIENTS)
-        serving = postroom.start()
-        crowd.go_to((await asyncio.to_thread(serving.wait_until_ready))["smtp"])
+        crowd = Crowd(postroom, random.Random(number), CLIENTS, ALL_WAYS)
+        serving = postroom.start(**ALL_LISTENERS)
+        crowd.go_to(await asyncio.to_thread(serving.wait_until_ready))
         await crowd.wait_until_acknowledged(20 + 15 * number)
         exit_code = await asyncio.to_thread(serving.terminate, 30)
         await crowd.stop()
         store = await postroom.open_store()
-        verdict = await judge(store, crowd.note, witness.arrivals())
+        verdict = await judge(store, crowd.note, witness.arrivals(), postroom.dropped())
         details = await read_all(store)
         interrupted = store.interrupted_attempts
         await store.close()
-    print(verdict)
+    print(verdict, dict(crowd.note.by_way), dict(crowd.note.refused))
     assert exit_code == 0, serving.said
     assert "Traceback" not in serving.said
     assert (verdict.trouble, verdict.lost, verdict.duplicates) == ([], 0, 0)

@@ -1,10 +1,15 @@
 """The ways in, as a client that is no program of ours walks each of them: one message, and what was answered."""
 
 import asyncio
+import contextlib
+import json
 import os
 import re
+import ssl
 from dataclasses import dataclass
 from urllib.parse import urlencode
+
+import aiosmtplib
 
 from tests.faults.serving import PATIENCE_SECONDS, POSTROOM, ROOT, SENDER, Postroom
 
@@ -17,6 +22,8 @@ class Answer:
 
     code: int
     text: str
+    message_id: str = ""
+    """The Message-ID, where the server chose it."""
 
     @property
     def is_acknowledged(self) -> bool:
@@ -34,6 +41,30 @@ class Ways:
     def __init__(self, postroom: Postroom, where: dict[str, str]) -> None:
         self._postroom = postroom
         self._where = where
+        self._tls = ssl._create_unverified_context()  # as scanners do
+
+    async def smtp(self, message_id: str, recipients: tuple[str, ...], body: bytes) -> Answer:
+        """SMTP with STARTTLS and a sign-in."""
+        host, _, port = self._where["smtp"].rpartition(":")
+        client = aiosmtplib.SMTP(
+            hostname=host,
+            port=int(port),
+            timeout=PATIENCE_SECONDS,
+            start_tls=True,
+            tls_context=self._tls,
+            username=self._postroom.login,
+            password=self._postroom.password,
+        )
+        try:
+            await client.connect()
+            errors, text = await client.sendmail(SENDER, list(recipients), compose(message_id, recipients, body))
+            assert not errors
+            return Answer(250, text)
+        except aiosmtplib.SMTPResponseException as refused:
+            return Answer(refused.code, refused.message)
+        finally:
+            with contextlib.suppress(OSError, aiosmtplib.SMTPException):
+                client.close()
 
     async def local(self, message_id: str, recipients: tuple[str, ...], body: bytes) -> Answer:
         """SMTP in clear on the listener for programs of this machine."""
@@ -55,22 +86,33 @@ class Ways:
             writer.close()
 
     async def raw(self, message_id: str, recipients: tuple[str, ...], body: bytes) -> Answer:
-        """The message itself as the body of a request."""
+        """The message itself as the body of a request; one that is repeated is the same message."""
         query = urlencode([("sender", SENDER), *(("to", to) for to in recipients)])
-        return await self._post(f"?{query}", "message/rfc822", compose(message_id, recipients, body))
+        return await self._post(f"?{query}", "message/rfc822", message_id, compose(message_id, recipients, body))
 
-    async def _post(self, query: str, kind: str, content: bytes) -> Answer:
+    async def json(self, message_id: str, recipients: tuple[str, ...], body: bytes) -> Answer:
+        """The message in fields; the server chooses its Message-ID. One that is repeated is the same message."""
+        asked = {"from": SENDER, "to": recipients, "subject": "scan", "text": body.decode()}
+        answer = await self._post("", "application/json", message_id, json.dumps(asked).encode())
+        if not answer.is_acknowledged:
+            return answer
+        return Answer(answer.code, answer.text, str(json.loads(answer.text)["message_id"]))
+
+    async def _post(self, query: str, kind: str, key: str, content: bytes) -> Answer:
         host = self._where["console"].removeprefix("http://").replace("localhost", "127.0.0.1")
         head = (
             f"POST /api/v1/messages{query} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Type: {kind}\r\n"
-            f"Authorization: Bearer {self._postroom.api_key}\r\nContent-Length: {len(content)}\r\n\r\n"
+            f"Authorization: Bearer {self._postroom.api_key}\r\nIdempotency-Key: {key}\r\n"
+            f"Content-Length: {len(content)}\r\n\r\n"
         )
         reader, writer = await connect(host)
         try:
             writer.write(head.encode() + content)
-            status = (await reader.readline()).decode().split(" ")
-            text = (await reader.read()).decode(errors="replace")
-            return Answer(int(status[1]) if len(status) > 1 else 0, text)
+            head_lines, _, text = (await reader.read()).decode(errors="replace").partition("\r\n\r\n")
+            words = head_lines.split(" ", 2)
+            # A connection that was cut inside the answer is no answer.
+            is_whole = len(words) > 1 and f"content-length: {len(text.encode())}" in head_lines.lower()
+            return Answer(int(words[1]), text) if is_whole else Answer(0, "the server hung up")
         finally:
             writer.close()
 
