@@ -25,14 +25,14 @@ from postroom.accept.listener_plan import (
     require_safe_apps,
 )
 from postroom.accept.local import LocalSocket, QueueDesk
-from postroom.accept.profiles import SUBMISSION, limits_of
+from postroom.accept.profiles import DEVICE, IMPLICIT_TLS, SUBMISSION, limits_of
 from postroom.accept.refused_clients import RefusedClientBook
 from postroom.accept.smtp_server import SmtpServer
 from postroom.accept.submission import Intake
 from postroom.api.administrator_socket import bind_administrator_socket, remove_administrator_socket
 from postroom.api.app import beside, make_api
 from postroom.api.idempotency import RunningRequests
-from postroom.api.room import ApiRoom
+from postroom.api.room import ApiRoom, ListenerAddress
 from postroom.api.uploads import Uploads
 from postroom.checks.finding import Finding
 from postroom.checks.run import verify_mail_server
@@ -270,8 +270,22 @@ class Server:
             guard=self.smtp_server.guard,
             uploads=uploads,
             running=RunningRequests(),
+            listeners=self._listener_addresses,
             shutdown=self._shutdown,
         )
+
+    def _listener_addresses(self) -> list[ListenerAddress]:
+        """As devices are told: the local listener is for this machine's programs."""
+        shown = {
+            SUBMISSION: ("Submission", "STARTTLS"),
+            IMPLICIT_TLS: ("Implicit TLS", "SSL/TLS"),
+            DEVICE: ("Device", "none or STARTTLS"),
+        }
+        return [
+            ListenerAddress(shown[it.profile][0], self._host_name, it.port, shown[it.profile][1], it.profile is DEVICE)
+            for it in self.listeners
+            if it.profile in shown
+        ]
 
     def _verify(self, network: Network, http: httpx2.AsyncClient, draft: MailServerDraft) -> AsyncIterator[Finding]:
         return verify_mail_server(draft, network, self.store.mail_servers.renew_draft, self._clock, http)

@@ -13,12 +13,14 @@ from postroom.api.shapes import (
     AppLine,
     AppList,
     AppShape,
+    AppSheet,
     CreatedApp,
     CreatedKey,
     Credential,
     CredentialList,
     KeyLine,
     KeyList,
+    ListenerLine,
     NewApp,
     NewKey,
     NewPassword,
@@ -64,6 +66,25 @@ async def create_app(call: Call) -> Response:
 
 async def show_app(call: Call) -> Response:
     return say(app_line(await _find(call)))
+
+
+async def show_sheet(call: Call) -> Response:
+    """What to enter into the device; the password was shown when it was made."""
+    app = await _find(call)
+    senders = app.senders
+    if not senders:
+        senders = tuple(filter(None, ((await call.room.store.mail_servers.default()).sender,)))
+    fitting = [it for it in call.room.listeners() if it.is_for_devices != app.needs_sign_in or app.is_legacy]
+    return say(
+        AppSheet(
+            name=app.name,
+            login=app.login,
+            needs_sign_in=app.needs_sign_in,
+            addresses=list(app.addresses),
+            senders=list(senders),
+            listeners=[ListenerLine(it.name, it.host, it.port, it.encryption) for it in fitting],
+        )
+    )
 
 
 async def change_app(call: Call) -> Response:

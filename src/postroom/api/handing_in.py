@@ -40,7 +40,12 @@ async def require_app(call: Call) -> App:
 
 def reception_of(call: Call, app: App) -> Reception:
     tls = "TLS" if call.request.url.scheme == "https" else None
-    return Reception(way="http", peer_address=call.caller.address or None, login=app.login, tls_version=tls)
+    return Reception(
+        way="http",
+        peer_address=call.caller.address or None,
+        login=app.login if call.caller.app is not None else None,
+        tls_version=tls,
+    )
 
 
 async def draft_of(

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,17 @@ BODY_LIMIT_BYTES = 10 * 1024 * 1024
 
 
 @dataclass(frozen=True)
+class ListenerAddress:
+    """Where mail is handed in, as a device's settings name it."""
+
+    name: str
+    host: str
+    port: int
+    encryption: str
+    is_for_devices: bool
+
+
+@dataclass(frozen=True)
 class ApiRoom:
     """Every object that the routes need."""
 
@@ -36,6 +47,7 @@ class ApiRoom:
     guard: SignInGuard
     uploads: Uploads
     running: RunningRequests
+    listeners: Callable[[], Sequence[ListenerAddress]]
     shutdown: asyncio.Event
     """Set when the server stops: no new mail is taken."""
 

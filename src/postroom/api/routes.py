@@ -124,6 +124,10 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route("GET", "/apps/{app_id}", "settings:read", apps.show_app, "Show an app", "Apps", gives=shapes.AppLine),
     Route(
+        "GET", "/apps/{app_id}/sheet", "settings:read", apps.show_sheet, "What to enter into a device", "Apps",
+        gives=shapes.AppSheet,
+    ),
+    Route(
         "PUT", "/apps/{app_id}", "settings:write", apps.change_app, "Change an app's rules", "Apps",
         takes=shapes.AppShape, gives=shapes.AppLine,
     ),

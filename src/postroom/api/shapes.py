@@ -351,6 +351,26 @@ class AppList(Struct, frozen=True):
     data: list[AppLine]
 
 
+class ListenerLine(Struct, frozen=True):
+    """Where an app may hand in its mail."""
+
+    name: str
+    host: str
+    port: int
+    encryption: Annotated[str, Meta(description="As devices name it: STARTTLS, SSL/TLS, or none.")]
+
+
+class AppSheet(Struct, frozen=True):
+    """What to enter into a device; never the password."""
+
+    name: str
+    login: str
+    needs_sign_in: bool
+    addresses: list[str]
+    senders: list[str]
+    listeners: list[ListenerLine]
+
+
 class Credential(Struct, frozen=True):
     """One of the at most two passwords of an app, without the password."""
 

@@ -6,7 +6,10 @@ import click
 
 from postroom import __version__
 from postroom.cli import PERSONALITIES
+from postroom.cli.app import app
 from postroom.cli.init import init
+from postroom.cli.messages import messages
+from postroom.cli.send import send
 from postroom.cli.serve import serve
 from postroom.cli.simulate import simulate
 
@@ -20,6 +23,9 @@ def main() -> None:
 main.add_command(init)
 main.add_command(serve)
 main.add_command(simulate)
+main.add_command(app)
+main.add_command(messages)
+main.add_command(send)
 
 
 class Verbatim(click.Command):
