@@ -58,7 +58,7 @@ class NullOutbox:
 
 
 def null_store() -> Store:
-    async def nothing(app_id: int) -> None: ...
+    async def nothing(*_: object) -> None: ...
 
     async def found(mailbox_id: int = 1) -> Any:
         return SimpleNamespace(mailbox_id=mailbox_id, sender=SENDER, username=SENDER)
@@ -69,7 +69,7 @@ def null_store() -> Store:
             ids=IdMaker(SystemClock()),
             bodies=SimpleNamespace(spool=NullWriter),
             outbox=NullOutbox(),
-            apps=SimpleNamespace(find=nothing),
+            apps=SimpleNamespace(find=nothing, note_use=nothing, use_by_minute=nothing),
             mail_servers=SimpleNamespace(default=found),
             mailboxes=SimpleNamespace(find=found),
         ),
