@@ -50,7 +50,12 @@ class SmtpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(ge=1024, description="Largest message taken; Exchange Online's own default is 35 MB a mailbox."),
     ] = 36_700_160
     connection_limit: Annotated[
-        int, Meta(ge=1, description="Connections at a time, of all clients and listeners; each takes about 100 KiB.")
+        int,
+        Meta(
+            ge=1,
+            description="Connections at a time, of all clients and listeners; each takes 6 to 16 KiB "
+            "idle, and up to 400 KiB while a message comes.",
+        ),
     ] = 500
     client_connection_limit: Annotated[int, Meta(ge=1, description="Connections at a time, of one address.")] = 100
     proxies: Annotated[

@@ -3,18 +3,20 @@
 import asyncio
 import random
 from base64 import b64encode
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import pytest
 
+from postroom.accept.client import TlsContexts
+from postroom.accept.networks import Network
 from postroom.accept.profiles import ListenerLimits, ListenerProfile, local_profile
 from postroom.accept.smtp_server import SmtpServer
 from postroom.accept.smtp_session import HIGH_WATER_BYTES, SmtpSession
 from postroom.accept.submission import Intake
 from postroom.clock import ManualClock
 from postroom.errors import StoreUnavailableError
-from postroom.store.records import NewMessage
+from postroom.store.records import NewMessage, RefusedAttempt
 from tests.unit.accept.fake_store import PASSWORD, SCANNER, FakeStore
 from tests.world.loop import VirtualLoop
 
@@ -64,10 +66,25 @@ class Tap(asyncio.Transport):
 class World:
     """A server, and clients on taps."""
 
-    def __init__(self, limits: ListenerLimits | None = None, profile: ListenerProfile | None = None) -> None:
+    def __init__(
+        self,
+        limits: ListenerLimits | None = None,
+        profile: ListenerProfile | None = None,
+        tls: TlsContexts | None = None,
+        proxies: Sequence[Network] = (),
+    ) -> None:
         self.store = FakeStore()
+        self.refused: list[RefusedAttempt] = []
         intake = Intake(self.store.as_store(), ManualClock(), "relay.example", 10_000_000)
-        self.server = SmtpServer(intake, self.store.apps, profile=profile or local_profile(SCANNER), limits=limits)
+        self.server = SmtpServer(
+            intake,
+            self.store.apps,
+            tls,
+            profile=profile or local_profile(SCANNER),
+            limits=limits,
+            proxies=proxies,
+            note_refused=self.refused.append,
+        )
 
     async def connect(self, peer: str = "192.0.2.7") -> Tap:
         tap = Tap(peer)
