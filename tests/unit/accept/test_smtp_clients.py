@@ -332,7 +332,7 @@ def test_a_store_that_is_away_keeps_nobody_waiting(tls: TlsContexts) -> None:
 
 def test_a_use_that_cannot_be_noted_stops_no_mail(tls: TlsContexts) -> None:
     async def scenario(world: World) -> None:
-        async def full(*_: object) -> None:
+        async def full(app_id: int, address: str, tls: str, mechanism: str = "") -> None:
             raise StoreFullError("full")
 
         world.store.apps.note_use = full  # type: ignore[method-assign]
