@@ -68,7 +68,9 @@ class _Lines:
 
     async def __anext__(self) -> bytes:
         while True:
-            chunk = await anext(self._stream)
+            chunk = await anext(self._stream, None)
+            if chunk is None:
+                return self._last()
             self._digest.update(chunk)
             if self.has_unix_ends is None:
                 chunk = self._start + chunk
@@ -81,6 +83,13 @@ class _Lines:
             if chunk:
                 # What has both kinds of ends is refused by the submission: it gets CR CR LF.
                 return chunk.replace(b"\n", b"\r\n") if self.has_unix_ends else chunk
+
+    def _last(self) -> bytes:
+        """A body without any line end was held back until now."""
+        last, self._start = self._start, b""
+        if not last:
+            raise StopAsyncIteration
+        return last
 
 
 async def _read_head(chunks: AsyncIterator[bytes]) -> tuple[bytes, Head]:

@@ -50,6 +50,10 @@ _LIMIT = Parameter("limit", "How many at most.", {"type": "integer", "minimum": 
 _RAW = (
     Parameter("to", "For message/rfc822: a recipient of the envelope; else To, Cc and Bcc.", is_repeatable=True),
     Parameter("sender", "For message/rfc822: the envelope's sender; else Sender or From."),
+    Parameter("lane", "For message/rfc822.", {"type": "string", "enum": ["high", "normal", "low"]}),
+    Parameter("send_at", "For message/rfc822: not before.", {"type": "string", "format": "date-time"}),
+    Parameter("expires_at", "For message/rfc822: not after.", {"type": "string", "format": "date-time"}),
+    Parameter("tag", "For message/rfc822.", is_repeatable=True),
 )
 
 ROUTES: tuple[Route, ...] = (
