@@ -230,7 +230,8 @@ class SmtpConversation:
     # ---- a message ----
 
     async def _answer_mail(self, argument: str) -> None:
-        await self._look_again()
+        if not self._transaction.is_open:
+            await self._look_again()
         app = self._require_app()
         await self._transaction.begin(app, self._reception(), argument)
         if self._signed_in is None:
@@ -238,11 +239,12 @@ class SmtpConversation:
 
     async def _look_again(self) -> None:
         """A change in the console holds for connections that are open, too."""
-        if self._signed_in is None and self._client.guest is not None and self._client.device is not None:
-            client = await self._listener.clients.look_up(self._listener.profile, self._client.address, None)
-            if client != self._client:
-                await self.abandon_message()
-                self._client = client
+        client = self._client
+        if self._signed_in is None and client.guest is not None and client.device is not None:
+            try:
+                self._client = await self._listener.clients.look_up(self._listener.profile, client.address, None)
+            except PostroomError:
+                raise refusals.storage_unavailable() from None
 
     def _require_app(self) -> App:
         if self._is_unknown_device:

@@ -186,15 +186,17 @@ class SmtpServer:
         elif not profile.serves_this_machine and holds(self._proxies, session.peer_address or ""):
             is_balancer = await self._ask_proxy(session, profile)
         address = session.peer_address
-        self._refuse_banned(address or "", profile)
         if profile.knows_devices and not (is_inside(address or "") and _is_private_end(session.own_address)):
             raise self._turned_away(refusals.public_client(address or ""), address or "", profile)
         try:
-            return await self._clients.look_up(profile, address, local_user, is_balancer=is_balancer)
+            client = await self._clients.look_up(profile, address, local_user, is_balancer=is_balancer)
         except PostroomError as trouble:
             log.warning("client not recognised", peer=address, reason=str(trouble))
             text = "Clients cannot be recognised now; try again later"
             raise ConversationEnded("the store is away", format_answer(421, "4.3.0", text)) from None
+        if client.guest is None:  # who needs no password does not guess one
+            self._refuse_banned(address or "", profile)
+        return client
 
     async def _ask_proxy(self, session: SmtpSession, profile: ListenerProfile) -> bool:
         """Take the client's address from its load balancer; whether that speaks for itself."""
