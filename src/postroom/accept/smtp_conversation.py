@@ -1,6 +1,6 @@
 """What an SMTP client may say and what it is answered (RFC 5321, 6409, 4954, 3207); a session brings the bytes."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -10,9 +10,11 @@ from postroom.accept.client import AppBook, Client, ClientBook
 from postroom.accept.local import QueueDesk
 from postroom.accept.profiles import ListenerLimits, ListenerProfile
 from postroom.accept.sign_in_guard import SignInGuard
+from postroom.accept.smtp_local_verbs import Answer, local_answers
 from postroom.accept.smtp_message import REFUSED_LIMIT_BYTES, swallow_chunk
-from postroom.accept.smtp_session import ConversationEnded, HandshakeFailed, SmtpSession
+from postroom.accept.smtp_session import SmtpSession
 from postroom.accept.smtp_sign_in import SignInDesk
+from postroom.accept.smtp_stream import ConversationEnded, HandshakeFailed
 from postroom.accept.smtp_transaction import SmtpTransaction
 from postroom.accept.submission import Intake
 from postroom.errors import PostroomError, Refusal
@@ -21,7 +23,6 @@ from postroom.store.records import App, RefusedAttempt
 from postroom.wire.answers import format_answer, format_lines, plain_text
 from postroom.wire.bdat import BdatChunk, parse_bdat
 from postroom.wire.commands import CommandError, parse_command
-from postroom.wire.local_verbs import FLUSH_VERB, QUEUE_VERB
 
 log = structlog.stdlib.get_logger("postroom.accept")
 
@@ -35,8 +36,6 @@ _FOREIGN_VERBS = frozenset({"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "
 """A browser made to speak to us, or a load balancer that is not named: what comes next is no command of this client."""
 _PROXY_V2_LINE = b"\0"
 """The third line of the PROXY protocol's second form, which begins with two empty ones."""
-
-Answer = Callable[[str], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ class SmtpConversation:
             "QUIT": self._answer_quit,
         }
         if client.local_user is not None and listener.queue_desk is not None:
-            self._answers |= {QUEUE_VERB: self._answer_queue, FLUSH_VERB: self._answer_flush}
+            self._answers |= local_answers(session, listener.queue_desk, client.local_user)
 
     async def hold(self) -> None:
         """Answer commands until ConversationEnded."""
@@ -317,17 +316,6 @@ class SmtpConversation:
 
     async def _answer_help(self, argument: str) -> None:
         self._session.say(format_answer(214, "2.0.0", "Commands: " + " ".join(self._answers)))
-
-    async def _answer_queue(self, argument: str) -> None:
-        user, desk = self._client.local_user, self._listener.queue_desk
-        assert user is not None and desk is not None, "nobody else knows this verb"  # noqa: PT018
-        lines = await desk.list(user)
-        self._session.say("".join(f"250{'-' if line is not lines[-1] else ' '}{line}\r\n" for line in lines).encode())
-
-    async def _answer_flush(self, argument: str) -> None:
-        user, desk = self._client.local_user, self._listener.queue_desk
-        assert user is not None and desk is not None, "nobody else knows this verb"  # noqa: PT018
-        self._session.say(format_answer(250, "2.0.0", await desk.flush(user, argument)))
 
     async def _answer_quit(self, argument: str) -> None:
         raise ConversationEnded("the client said QUIT", b"221 2.0.0 Goodbye\r\n")

@@ -3,7 +3,8 @@
 import asyncio
 
 from postroom.accept.profiles import ListenerLimits
-from postroom.accept.smtp_session import ConversationEnded, SmtpSession
+from postroom.accept.smtp_session import SmtpSession
+from postroom.accept.smtp_stream import ConversationEnded
 from postroom.accept.submission import Submission
 from postroom.errors import Refusal
 from postroom.wire.answers import format_answer

@@ -20,8 +20,9 @@ from postroom.accept.networks import Network, holds, is_inside, network_of, pars
 from postroom.accept.profiles import SENDMAIL, SUBMISSION, ListenerLimits, ListenerProfile
 from postroom.accept.sign_in_guard import SignInGuard
 from postroom.accept.smtp_conversation import Listener, SmtpConversation
-from postroom.accept.smtp_session import ConversationEnded, HandshakeFailed, SmtpSession
+from postroom.accept.smtp_session import SmtpSession
 from postroom.accept.smtp_sign_in import time_of_day
+from postroom.accept.smtp_stream import ConversationEnded, HandshakeFailed
 from postroom.accept.submission import Intake
 from postroom.errors import PostroomError, Refusal
 from postroom.store.records import RefusedAttempt

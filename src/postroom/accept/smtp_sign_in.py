@@ -13,7 +13,8 @@ from postroom.accept.client import AppBook, Client
 from postroom.accept.legacy import names
 from postroom.accept.profiles import ListenerLimits, ListenerProfile
 from postroom.accept.sign_in_guard import SignInGuard
-from postroom.accept.smtp_session import ConversationEnded, SmtpSession
+from postroom.accept.smtp_session import SmtpSession
+from postroom.accept.smtp_stream import ConversationEnded
 from postroom.clock import MICROSECONDS, Clock
 from postroom.errors import PostroomError, Refusal, StoreFullError
 from postroom.store.records import App

@@ -12,7 +12,8 @@ from postroom.accept.client import TlsContexts
 from postroom.accept.networks import Network
 from postroom.accept.profiles import ListenerLimits, ListenerProfile, local_profile
 from postroom.accept.smtp_server import SmtpServer
-from postroom.accept.smtp_session import HIGH_WATER_BYTES, SmtpSession
+from postroom.accept.smtp_session import SmtpSession
+from postroom.accept.smtp_stream import HIGH_WATER_BYTES
 from postroom.accept.submission import Intake
 from postroom.clock import ManualClock
 from postroom.errors import StoreUnavailableError
