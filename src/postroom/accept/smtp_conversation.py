@@ -94,8 +94,7 @@ class SmtpConversation:
 
     async def hold(self) -> None:
         """Answer commands until ConversationEnded."""
-        if self._app is None:
-            self._session.idle_timeout_seconds = self._listener.limits.stranger_timeout_seconds
+        self._know(self._app)
         self._session.say(f"220 {self._host_name} ESMTP Postroom\r\n".encode())
         while True:
             try:
@@ -104,6 +103,14 @@ class SmtpConversation:
                 self._note_error(format_answer(trouble.code, trouble.enhanced, str(trouble)))
             except Refusal as refusal:
                 self._say_refusal(refusal)
+
+    def _know(self, app: App | None) -> None:
+        """Who is known may be silent for longer, and keeps the place."""
+        limits = self._listener.limits
+        self._session.is_stranger = app is None
+        self._session.idle_timeout_seconds = (
+            limits.stranger_timeout_seconds if app is None else limits.idle_timeout_seconds
+        )
 
     async def abandon_message(self) -> None:
         """What was not committed goes."""
@@ -207,6 +214,7 @@ class SmtpConversation:
         # RFC 3207 4.2: what was said in clear is forgotten.
         await self.abandon_message()
         self._helo = self._signed_in = None
+        self._know(self._app)
         self._desk.forget()
 
     async def _answer_auth(self, argument: str) -> None:
@@ -223,8 +231,7 @@ class SmtpConversation:
         if self._transaction.is_open:
             raise CommandError(503, "5.5.1", "AUTH cannot come inside a message")
         self._signed_in = await self._desk.sign_in(argument, self._client)
-        if self._signed_in is not None:
-            self._session.idle_timeout_seconds = self._listener.limits.idle_timeout_seconds
+        self._know(self._app)
 
     # ---- a message ----
 

@@ -32,6 +32,8 @@ from postroom.wire.proxy_header import ProxyHeaderError
 log = structlog.stdlib.get_logger("postroom.accept")
 
 _BACKLOG = 512  # a burst of devices after a power cut
+_STRANGERS_PATIENCE_SECONDS = 5
+"""A client that means it says the next word sooner."""
 _SHUTTING_DOWN = format_answer(421, "4.3.2", "Postroom is shutting down; send again in a minute")
 
 
@@ -145,10 +147,20 @@ class SmtpServer:
     def _why_full(self) -> bytes | None:
         if self._is_stopping:
             return _SHUTTING_DOWN
-        if len(self._sessions) >= self._limits.connection_limit:
+        if len(self._sessions) >= self._limits.connection_limit and not self._make_room():
             text = f"All {self._limits.connection_limit} connections are in use; try again in a minute"
             return format_answer(421, "4.7.0", text)
         return None
+
+    def _make_room(self) -> bool:
+        """Whoever is not known and has said nothing for longest gives way: idle connections starve nobody."""
+        strangers = (it for it in self._sessions if it.is_stranger and it.silent_seconds >= _STRANGERS_PATIENCE_SECONDS)
+        longest = max(strangers, key=lambda session: session.silent_seconds, default=None)
+        if longest is None:
+            return False
+        self._sessions.pop(longest)
+        longest.make_room()
+        return True
 
     async def _serve(self, session: SmtpSession, listener: Listener) -> None:
         goodbye = b""

@@ -49,6 +49,8 @@ class SmtpStream(asyncio.Protocol):
         self._tls: TlsLayer | None = None
         self.idle_timeout_seconds = limits.idle_timeout_seconds
         """How long to wait for the next bytes; shorter for who has not signed in."""
+        self.is_stranger = True
+        """Nobody knows yet whose mail it would be."""
         self.gone: asyncio.Future[None] = self._loop.create_future()
         self.tls_version: str | None = None
         self.peer_address: str | None = None
@@ -142,6 +144,17 @@ class SmtpStream(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_later(self._limits.linger_seconds, self.abort)
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long we have waited for the client by now."""
+        return 0 if self._deadline is None else self._loop.time() - self._deadline + self.idle_timeout_seconds
+
+    def make_room(self) -> None:
+        """End a wait: somebody else needs the place."""
+        text = "All connections are in use, and you said nothing for a while; come again in a minute"
+        self._end_with(ConversationEnded("somebody else needed the place", format_answer(421, "4.7.0", text)))
+        self.resume_writing()  # it may wait for the client to read
 
     def abort(self) -> None:
         if self._transport is not None:

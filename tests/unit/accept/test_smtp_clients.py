@@ -223,6 +223,26 @@ def test_a_stranger_may_be_silent_for_a_minute(tls: TlsContexts) -> None:
     on_virtual_time(scenario, profile=SUBMISSION, tls=tls)
 
 
+def test_when_all_places_are_taken_the_most_silent_stranger_gives_way(tls: TlsContexts) -> None:
+    async def scenario(world: World) -> None:
+        known, end = await under_tls(world)
+        await end.say(b"EHLO x\r\nAUTH PLAIN " + b64encode(f"\0hp-2f\0{PASSWORD}".encode()) + b"\r\n")
+        silent = await world.connect("192.0.2.1")
+        await asyncio.sleep(3)
+        talking = await world.connect("192.0.2.2")
+        early = await world.connect("192.0.2.3")
+        assert early.last.startswith("421 4.7.0 All 3 connections are in use")
+        await asyncio.sleep(3)
+        late = await world.connect("192.0.2.3")
+        assert late.last.startswith("220 ")
+        assert silent.last.startswith("421 4.7.0 All connections are in use, and you said nothing for a while")
+        assert not known.is_closing()
+        assert not talking.is_closing()
+        assert world.server.connection_count == 3
+
+    on_virtual_time(scenario, profile=SUBMISSION, tls=tls, limits=ListenerLimits(connection_limit=3))
+
+
 def test_a_load_balancer_that_says_nothing_is_hung_up_on(tls: TlsContexts) -> None:
     async def scenario(world: World) -> None:
         tap = await world.connect("192.0.2.1")
