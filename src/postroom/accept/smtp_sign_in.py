@@ -10,7 +10,7 @@ import structlog
 
 from postroom.accept import refusals
 from postroom.accept.client import AppBook, Client
-from postroom.accept.legacy import names
+from postroom.accept.legacy import names, permissions_at
 from postroom.accept.profiles import ListenerLimits, ListenerProfile
 from postroom.accept.sign_in_guard import SignInGuard
 from postroom.accept.smtp_session import SmtpSession
@@ -141,7 +141,8 @@ class SignInDesk:
             raise _not_now(trouble) from None
         app = None
         for candidate, password in secret:
-            if hmac.compare_digest(cram_md5_digest(password, challenge), found.digest):
+            is_right = hmac.compare_digest(cram_md5_digest(password, challenge), found.digest)
+            if is_right and permissions_at(candidate, client.address or "").cram_md5:
                 app = candidate
         return _Tried(found.login, app)
 
@@ -155,10 +156,20 @@ class SignInDesk:
     # ---- what came of it ----
 
     def _may_come_from(self, app: App, client: Client) -> bool:
-        """An app with addresses signs in from there only; on the device listener every app must name its own."""
-        if not app.addresses:
-            return not self._profile.knows_devices
-        return client.address is not None and names(app, client.address)
+        """An app with addresses signs in from there only; on the device listener each must name its own.
+
+        What another app at the same address is allowed, such as plain text, is not allowed to this one.
+        """
+        if not self._profile.knows_devices:
+            return not app.addresses or names(app, client.address or "")
+        permissions = permissions_at(app, client.address or "")
+        match self._session.tls_version:
+            case None:
+                return permissions.plain_text
+            case "TLSv1" | "TLSv1.1":
+                return permissions.old_tls
+            case _:
+                return names(app, client.address or "")
 
     async def _welcome(self, app: App, login: str, mechanism: str, client: Client) -> None:
         self._guard.note_success(client.address or "", login)
@@ -185,7 +196,7 @@ class SignInDesk:
         code, text = refusal.reply.code, refusal.reply.text
         if tried.app is not None:
             code = "address_not_allowed"
-            text = f'"{tried.app.name}" signed in from {address}, which is not one of its addresses'
+            text = f'"{tried.app.name}" signed in from {address}, where it may not, or not in this way'
         log.warning("sign-in refused", peer=address, login=login, delay_seconds=delay, code=code)
         self._note_stranger(code, text, login)
         await self._session.pause(delay)

@@ -323,6 +323,22 @@ def test_what_is_taken_from_a_device_holds_for_connections_that_are_open(tls: Tl
     on_virtual_time(scenario, profile=DEVICE, tls=tls)
 
 
+@pytest.mark.parametrize(("allows_plain_text", "code"), [(True, "235"), (False, "535")])
+def test_what_a_neighbour_is_allowed_is_not_allowed_to_another_app(
+    allows_plain_text: bool, code: str, tls: TlsContexts
+) -> None:
+    async def scenario(world: World) -> None:
+        other = App(app_id=8, name="Other", login="other", addresses=(PRINTER,), allows_plain_text=allows_plain_text)
+        world.store.apps.apps = {"hp-2f": DEVICE_APP, "other": other}
+        tap = await world.connect(PRINTER)
+        await world.talk(tap, b"EHLO x\r\nAUTH PLAIN " + b64encode(f"\0other\0{PASSWORD}".encode()) + b"\r\n")
+        await asyncio.sleep(2)
+        assert tap.last.startswith(code)
+        assert [it.code for it in world.refused] == ([] if code == "235" else ["address_not_allowed"])
+
+    on_virtual_time(scenario, profile=DEVICE, tls=tls)
+
+
 def test_a_device_is_not_served_on_an_address_of_ours_that_is_public(tls: TlsContexts) -> None:
     """An address that was added to the machine after the start."""
 
