@@ -4,7 +4,7 @@ import secrets
 
 from starlette.responses import Response
 
-from postroom.accept.compose import compose_test_mail
+from postroom.accept.test_mail import compose_test_mail
 from postroom.console import words
 from postroom.console.forms import Troubles, address_trouble
 from postroom.console.language import _

@@ -7,8 +7,8 @@ from email.policy import default
 import pytest
 
 from postroom import __version__
-from postroom.accept.compose import compose_test_mail
 from postroom.accept.submission import Intake
+from postroom.accept.test_mail import compose_test_mail
 from postroom.clock import ManualClock
 from postroom.message import Reception
 from tests.unit.accept.fake_store import SCANNER, FakeStore
