@@ -34,7 +34,7 @@ def action(name: str) -> Callable[[Call], Awaitable[Response]]:
 
     async def act(call: Call) -> Response:
         detail = await find_detail(call)
-        await _act(call, ACTIONS[name], detail.row.message_id)
+        await ACTIONS[name](call.room.store.outbox, detail.row.message_id, call.caller.who)
         return say(await full_message(call, detail.row.message_id))
 
     return act
@@ -65,10 +65,7 @@ async def change_times(call: Call) -> Response:
     )
     lane = lane_of(asked.lane) if isinstance(asked.lane, str) else asked.lane
     message_id = detail.row.message_id
-    try:
-        await call.room.store.outbox.change_times(message_id, Times(send_at_us, expires_at_us, lane), call.caller.who)
-    except WrongStateError as trouble:
-        raise wrong_state(trouble) from None
+    await call.room.store.outbox.change_times(message_id, Times(send_at_us, expires_at_us, lane), call.caller.who)
     return say(await full_message(call, message_id))
 
 
@@ -98,17 +95,6 @@ async def act_on_many(call: Call) -> Response:
             continue
     unchanged = 0 if asked.dry_run else len(found) - changed
     return say(BulkAnswer(len(found), changed, unchanged, cursor is None))
-
-
-def wrong_state(trouble: WrongStateError) -> ApiError:
-    return ApiError("wrong_state", str(trouble), "Look at the message's status first.")
-
-
-async def _act(call: Call, act: Action, message_id: int) -> None:
-    try:
-        await act(call.room.store.outbox, message_id, call.caller.who)
-    except WrongStateError as trouble:
-        raise wrong_state(trouble) from None
 
 
 def _us(time: datetime | msgspec.UnsetType | None) -> int | msgspec.UnsetType | None:

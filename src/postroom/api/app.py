@@ -1,25 +1,27 @@
 """The API as one application: its table of routes, its door, and its errors."""
 
 import secrets
-from collections.abc import Awaitable, Callable
 from functools import cache
 
 import msgspec
 import structlog
 from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route as WebRoute
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from postroom.accept import refusals
+from postroom.accept.app_limits import LimitState
 from postroom.api.caller import Caller, Doorkeeper, administrator
 from postroom.api.docs_page import docs_routes
 from postroom.api.openapi import make_document
-from postroom.api.problems import ApiError, answer_problem, refused
-from postroom.api.room import ApiRoom, Call, decode, read_body
+from postroom.api.problems import ApiError, answer_problem, invalid, refused, wrong_state
+from postroom.api.room import ApiRoom, Call, decode, read_body, require_json, require_plain
 from postroom.api.routes import BASE, ROUTES, Route
-from postroom.errors import PostroomError, Refusal
+from postroom.errors import PostroomError, Refusal, StoreFullError, WrongStateError
 
 log = structlog.stdlib.get_logger("postroom.api")
 
@@ -28,23 +30,29 @@ _ALWAYS = {
     "x-content-type-options": "nosniff",
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
 }
+_OF_THE_ADMINISTRATOR = frozenset({"app"})
+"""Whose mail it is, which a key knows by itself."""
 
-Endpoint = Callable[[Request], Awaitable[Response]]
 
-
-def make_api(room: ApiRoom, *, is_administrator: bool = False) -> Starlette:
+def make_api(room: ApiRoom, *, is_administrator: bool = False) -> ASGIApp:
     """The API; with `is_administrator` the one behind the socket in the data folder, where nobody signs in."""
     doorkeeper = None if is_administrator else Doorkeeper(room.store, room.clock, room.guard)
-    routes = [
-        WebRoute(BASE + route.path, _endpoint(room, doorkeeper, route), methods=[route.method]) for route in ROUTES
-    ]
-    return Starlette(
-        routes=[WebRoute("/api/openapi.json", _show_document), *docs_routes(), *routes],
+    by_path: dict[str, dict[str, Route]] = {}
+    for route in ROUTES:
+        by_path.setdefault(BASE + route.path, {})[route.method] = route
+    api = Starlette(
+        routes=[
+            WebRoute("/api/openapi.json", _show_document),
+            *docs_routes(),
+            *(WebRoute(path, _Resource(room, doorkeeper, routes)) for path, routes in by_path.items()),
+        ],
         exception_handlers={HTTPException: _say_refused, Exception: _say_broken},
     )
+    api.router.redirect_slashes = False  # a program that is sent elsewhere may leave its key there
+    return _Signed(api)
 
 
-def beside(console: Starlette, api: Starlette) -> ASGIApp:
+def beside(console: ASGIApp, api: ASGIApp) -> ASGIApp:
     """Both on one port: what begins with /api is the API's."""
 
     async def choose(scope: Scope, receive: Receive, send: Send) -> None:
@@ -54,39 +62,100 @@ def beside(console: Starlette, api: Starlette) -> ASGIApp:
     return choose
 
 
-def _endpoint(room: ApiRoom, doorkeeper: Doorkeeper | None, route: Route) -> Endpoint:
-    async def endpoint(request: Request) -> Response:
-        request.state.request_id = _request_id()
+class _Signed:
+    """Gives each request its id and each answer the headers that all have."""
+
+    def __init__(self, api: ASGIApp) -> None:
+        self._api = api
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._api(scope, receive, send)
+            return
+        request_id = f"req_{secrets.token_hex(8)}"
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def send_signed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _ALWAYS.items():
+                    headers.setdefault(name, value)
+                headers["x-request-id"] = request_id
+            await send(message)
+
+        await self._api(scope, receive, send_signed)
+
+
+class _Resource:
+    """Everything that can be done at one path."""
+
+    def __init__(self, room: ApiRoom, doorkeeper: Doorkeeper | None, routes: dict[str, Route]) -> None:
+        self._room = room
+        self._doorkeeper = doorkeeper
+        self._routes = routes
+        methods = {*routes, "OPTIONS"} | ({"HEAD"} if "GET" in routes else set())
+        self._allow = {"allow": ", ".join(sorted(methods))}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive, send)
+        await (await self._answer(request))(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        route = self._routes.get("GET" if request.method == "HEAD" else request.method)
+        if route is not None:
+            return await self._call(request, route)
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers=self._allow)
+        return _answer(request, _method_not_allowed(request, self._allow))
+
+    async def _call(self, request: Request, route: Route) -> Response:
         caller: Caller | None = None
         try:
-            caller = administrator() if doorkeeper is None else await doorkeeper.recognise(request)
+            caller = administrator() if self._doorkeeper is None else await self._doorkeeper.recognise(request)
             caller.require(route.scope)
+            _check_parameters(request, route, is_administrator=self._doorkeeper is None)
+            require_plain(request)
             body = None
             if route.takes is not None and not route.reads_body:
+                require_json(request)
                 body = decode(await read_body(request), route.takes)
-            response = await route.answer(Call(room, caller, request, body))
-        except ApiError as problem:
-            response = answer_problem(request, problem, request.state.request_id)
-        except Refusal as refusal:
-            response = answer_problem(request, refused(refusal.reply), request.state.request_id)
+            response = await route.answer(Call(self._room, caller, request, body))
         except ClientDisconnect:
-            return Response(status_code=400)
-        except PostroomError as trouble:
-            paused = ApiError(
-                "intake_paused", str(trouble), "Send again in a minute; see Postroom's log.", retry_after_seconds=60
-            )
-            response = answer_problem(request, paused, request.state.request_id)
-        await _add_limits(response, room, caller)
-        return _finish(response, request)
+            return Response(status_code=400)  # nobody is there to read it
+        except (ApiError, PostroomError) as trouble:
+            response = _answer(request, _as_problem(trouble))
+        await _add_limits(response, self._room, caller)
+        return response
 
-    return endpoint
+
+def _check_parameters(request: Request, route: Route, *, is_administrator: bool) -> None:
+    """A name that is misspelt must not be taken for one that was left out. ApiError."""
+    known = {parameter.name: parameter for parameter in route.parameters}
+    for name in request.query_params:
+        if name not in known and not (is_administrator and name in _OF_THE_ADMINISTRATOR):
+            raise invalid(name[:80], "there is no such parameter; is it misspelt?")
+        if name in known and not known[name].is_repeatable and len(request.query_params.getlist(name)) > 1:
+            raise invalid(name, "it is given more than once")
+
+
+def _as_problem(trouble: ApiError | PostroomError) -> ApiError:
+    match trouble:
+        case ApiError():
+            return trouble
+        case Refusal():
+            return refused(trouble.reply)
+        case StoreFullError():
+            return refused(refusals.storage_full().reply)
+        case WrongStateError():
+            return wrong_state(trouble)
+    return ApiError(
+        "intake_paused", str(trouble), "Send again in a minute; see Postroom's log.", retry_after_seconds=60
+    )
 
 
 async def _add_limits(response: Response, room: ApiRoom, caller: Caller | None) -> None:
     """Where the app stands: as the draft of RateLimit fields has it, and as older programs read it."""
-    if caller is None or caller.app is None:
-        return
-    states = await room.intake.app_limits.states(caller.app)
+    states = await _limit_states(room, caller)
     if not states:
         return
     policy = ", ".join(f'"{it.name}";q={it.limit};w={it.window_seconds}' for it in states)
@@ -98,43 +167,41 @@ async def _add_limits(response: Response, room: ApiRoom, caller: Caller | None) 
     response.headers["X-RateLimit-Reset"] = str(nearest.reset_seconds)
 
 
-def _finish(response: Response, request: Request) -> Response:
-    for name, value in _ALWAYS.items():
-        response.headers.setdefault(name, value)
-    response.headers["X-Request-Id"] = request.state.request_id
-    return response
+async def _limit_states(room: ApiRoom, caller: Caller | None) -> list[LimitState]:
+    if caller is None or caller.app is None:
+        return []
+    try:
+        return await room.intake.app_limits.states(caller.app)
+    except PostroomError:
+        return []  # the answer itself is there: it is not withheld for its garnish
 
 
-def _request_id() -> str:
-    return f"req_{secrets.token_hex(8)}"
+def _answer(request: Request, problem: ApiError) -> Response:
+    return answer_problem(request, problem, request.state.request_id)
+
+
+def _method_not_allowed(request: Request, headers: dict[str, str]) -> ApiError:
+    text = f"{request.url.path[:200]} does not take {request.method[:20]}."
+    return ApiError("method_not_allowed", text, "See /api/docs.", headers=headers)
 
 
 async def _say_refused(request: Request, error: Exception) -> Response:
-    """What met no route."""
+    """What met no route, or a page with another method."""
     assert isinstance(error, HTTPException)
-    request.state.request_id = _request_id()
     if error.status_code == 405:
-        problem = ApiError(
-            "method_not_allowed",
-            f"{request.url.path[:200]} does not take {request.method}.",
-            "See /api/docs.",
-            headers=dict(error.headers or {}),
-        )
-    else:
-        problem = ApiError("not_found", f"There is no {request.url.path[:200]} here.", "See /api/docs.")
-    return _finish(answer_problem(request, problem, request.state.request_id), request)
+        return _answer(request, _method_not_allowed(request, dict(error.headers or {})))
+    return _answer(request, ApiError("not_found", f"There is no {request.url.path[:200]} here.", "See /api/docs."))
 
 
 async def _say_broken(request: Request, error: Exception) -> Response:
-    request_id = getattr(request.state, "request_id", None) or _request_id()
-    request.state.request_id = request_id
+    request_id = request.state.request_id
     log.error("api request failed", request_id=request_id, path=request.url.path, exc_info=error)
     problem = ApiError(
         "internal_error",
         "Something went wrong here.",
         f"Look into Postroom's log for {request_id}; if nothing was acknowledged, send again.",
     )
-    return _finish(answer_problem(request, problem, request_id), request)
+    return _answer(request, problem)
 
 
 @cache
@@ -142,6 +209,5 @@ def _document() -> bytes:
     return msgspec.json.encode(make_document())
 
 
-async def _show_document(request: Request) -> Response:
-    request.state.request_id = _request_id()
-    return _finish(Response(_document(), 200, {}, "application/json"), request)
+async def _show_document(_request: Request) -> Response:
+    return Response(_document(), 200, {"cache-control": "no-cache"}, "application/json")

@@ -18,7 +18,7 @@ from postroom.api.handing_in import (
 )
 from postroom.api.idempotency import REPLAYED, read_key
 from postroom.api.problems import ApiError, Problem, invalid, problem_of, refused
-from postroom.api.room import Call, decode, read_body, say
+from postroom.api.room import Call, decode, read_body, require_json, say
 from postroom.api.shapes import BatchAnswer, BatchItem, NewMessage
 from postroom.errors import AlreadyKeptError, Refusal
 from postroom.store.records import App
@@ -30,6 +30,7 @@ async def send_batch(call: Call) -> Response:
     """At most 100 messages, each with its own result; with ?atomic=true all of them or none."""
     app = await require_app(call)
     key = read_key(call.request)
+    require_json(call.request)
     content = await read_body(call.request)
     messages = decode(content, list[msgspec.Raw])
     if not 1 <= len(messages) <= BATCH_LIMIT:
@@ -44,7 +45,7 @@ async def send_batch(call: Call) -> Response:
 async def _send_item(call: Call, app: App, key: str, number: int, raw: msgspec.Raw) -> BatchItem:
     try:
         asked = decode(bytes(raw), NewMessage)
-        idempotency = idempotency_of(key, msgspec.json.encode(asked), number)
+        idempotency = idempotency_of(key, asked, number)
         replay = await find_replay(call, app, idempotency)
         if replay is not None:
             return BatchItem.of(replay)
@@ -62,7 +63,7 @@ async def _send_together(call: Call, app: App, key: str, messages: list[msgspec.
     for number, raw in enumerate(messages):
         try:
             asked = decode(bytes(raw), NewMessage)
-            idempotency = idempotency_of(key, msgspec.json.encode(asked), number)
+            idempotency = idempotency_of(key, asked, number)
             replay = await find_replay(call, app, idempotency)
             if replay is not None:
                 return await _replay_batch(call, app, key, messages)
@@ -96,7 +97,7 @@ async def _replay_batch(call: Call, app: App, key: str, messages: list[msgspec.R
     items = []
     for number, raw in enumerate(messages):
         asked = decode(bytes(raw), NewMessage)
-        replay = await find_replay(call, app, idempotency_of(key, msgspec.json.encode(asked), number))
+        replay = await find_replay(call, app, idempotency_of(key, asked, number))
         if replay is None:
             raise reused()
         items.append(BatchItem.of(replay))

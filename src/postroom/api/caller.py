@@ -13,7 +13,7 @@ from postroom.accept.sign_in_guard import SignInGuard
 from postroom.api.problems import ApiError
 from postroom.clock import Clock
 from postroom.store import Store
-from postroom.store.api_keys import KEY_START
+from postroom.store.api_keys import KEY_START, SHOWN_LETTERS
 from postroom.store.records import SCOPES, App
 
 log = structlog.stdlib.get_logger("postroom.api")
@@ -65,8 +65,11 @@ class Doorkeeper:
         address = request.client.host if request.client is not None else ""
         kind, _, value = request.headers.get("authorization", "").partition(" ")
         login, secret = _read_credentials(kind.lower(), value.strip())
+        if kind.lower() == "basic":
+            _require_same_site(request)
+        guessed = _guessed_name(login, secret)
         now = asyncio.get_running_loop().time()
-        seconds = self._guard.banned_seconds(address, now) or self._guard.locked_seconds(address, login, now)
+        seconds = self._guard.banned_seconds(address, now) or self._guard.locked_seconds(address, guessed, now)
         if seconds:
             raise ApiError(
                 "rate_limit_exceeded",
@@ -76,9 +79,8 @@ class Doorkeeper:
             )
         caller = await self._find(login, secret, address)
         if caller is None:
-            await self._refuse(address, login, now)
-        assert caller is not None, "it was refused"
-        self._guard.note_success(address, login)
+            raise await self._refused(address, guessed, now)
+        self._guard.note_success(address, guessed)
         return caller
 
     async def _find(self, login: str, secret: str, address: str) -> Caller | None:
@@ -91,25 +93,31 @@ class Doorkeeper:
                 raise ApiError("expired_api_key", "This key has expired.", "Make a new one under Apps & devices.")
             await self._store.api_keys.note_use(key.api_key_id, address)
             scopes, name = frozenset(key.scopes), f"{app.name}, key {key.name or key.shown_start}"
+            _require_place(app, address)
         else:
             signed_in = await self._store.apps.authenticate(login, secret) if login else None
-            if signed_in is None:
+            # A password may be guessed: who tries from elsewhere does not learn that it was the right one.
+            if signed_in is None or not _is_its_place(signed_in, address):
                 return None
             app, scopes, name = signed_in, frozenset({"send"}), signed_in.name
-        _require_place(app, address)
         await self._store.apps.note_use(app.app_id, address, "", "HTTP")
         return Caller(scopes, name, address, app)
 
-    async def _refuse(self, address: str, login: str, began: float) -> None:
+    async def _refused(self, address: str, guessed: str, began: float) -> ApiError:
         now = asyncio.get_running_loop().time()
-        delay = self._guard.note_failure(address, login, now)
-        log.warning("api key refused", peer=address, login=login[:64])
+        delay = self._guard.note_failure(address, guessed, now)
+        log.warning("api key refused", peer=address, login=guessed[:64])
         await asyncio.sleep(max(min(delay, _DELAY_LIMIT_SECONDS), began + _SHORTEST_REFUSAL_SECONDS - now))
-        raise ApiError(
+        return ApiError(
             "invalid_api_key",
             "This key is not known; it may have been revoked, or its app switched off.",
             "Make a key under Apps & devices > the app > API keys.",
         )
+
+
+def _guessed_name(login: str, secret: str) -> str:
+    """Under which name failures are counted: all keys under one would lock out every key for a guesser's sake."""
+    return login or secret[: len(KEY_START) + SHOWN_LETTERS]
 
 
 def _read_credentials(kind: str, value: str) -> tuple[str, str]:
@@ -121,8 +129,11 @@ def _read_credentials(kind: str, value: str) -> tuple[str, str]:
             login, _, secret = base64.b64decode(value, validate=True).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError):
             login, secret = "", ""
-        # Programs that know Basic only put a key on either side.
-        return ("", login) if login.startswith(KEY_START) and not secret else (login, secret)
+        # Programs that know Basic only put a key on either side, and some insist on anything on the other.
+        for key in (login, secret):
+            if key.startswith(KEY_START):
+                return "", key
+        return login, secret
     raise ApiError(
         "missing_api_key",
         "The request has no key.",
@@ -130,10 +141,25 @@ def _read_credentials(kind: str, value: str) -> tuple[str, str]:
     )
 
 
+def _is_its_place(app: App, address: str) -> bool:
+    return not app.addresses or holds(parse_networks(" ".join(app.addresses)), address)
+
+
 def _require_place(app: App, address: str) -> None:
-    if app.addresses and not holds(parse_networks(" ".join(app.addresses)), address):
+    if not _is_its_place(app, address):
         raise ApiError(
             "ip_not_allowed",
             f"“{app.name}” may not send from {address}.",
             f"Add the address under Apps & devices > {app.name}.",
+        )
+
+
+def _require_same_site(request: Request) -> None:
+    """A browser adds a password that it remembers to what a page from elsewhere asks for; a key it never adds."""
+    origin = request.headers.get("origin")
+    if origin is not None and origin.partition("://")[2] != request.headers.get("host", ""):
+        raise ApiError(
+            "cross_site_request",
+            "A page from elsewhere may not use the password that a browser remembers.",
+            "Send from a program, or with a key in Authorization: Bearer.",
         )

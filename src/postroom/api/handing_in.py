@@ -123,9 +123,13 @@ def _accepted_message(
 # ---- repeated requests ----
 
 
-def idempotency_of(key: str, content: bytes, item: int = 0) -> IdempotencyKey | None:
+def idempotency_of(key: str, asked: NewMessage, item: int = 0) -> IdempotencyKey | None:
+    return IdempotencyKey(key, digest_of(asked).digest(), item) if key else None
+
+
+def digest_of(asked: NewMessage) -> "hashlib._Hash":
     """Over what was asked, not over how it was written: blanks and the order of fields mean nothing."""
-    return IdempotencyKey(key, hashlib.sha256(content).digest(), item) if key else None
+    return hashlib.sha256(msgspec.json.encode(asked, order="sorted"))
 
 
 async def find_replay(call: Call, app: App, idempotency: IdempotencyKey | None) -> AcceptedMessage | None:

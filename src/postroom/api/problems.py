@@ -1,11 +1,13 @@
 """What the API answers when it cannot do what was asked: one body for everything, readable by RFC 9457 readers too."""
 
+from collections.abc import Sequence
+
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from postroom.accept.message_fields import FieldError
-from postroom.errors import RefusalReply
+from postroom.errors import RefusalReply, WrongStateError
 from postroom.remedies import remedy
 
 DOCS_PATH = "/api/docs#errors"
@@ -18,6 +20,7 @@ STATUS_OF = {
     "invalid_api_key": 401,
     "expired_api_key": 401,
     "insufficient_scope": 403,
+    "cross_site_request": 403,
     "ip_not_allowed": 403,
     "not_found": 404,
     "method_not_allowed": 405,
@@ -30,6 +33,7 @@ STATUS_OF = {
     "invalid_attachment": 422,
     "idempotency_key_reused": 422,
     "rate_limit_exceeded": 429,
+    "upload_limit_reached": 429,
     "internal_error": 500,
     "intake_paused": 503,
     "shutting_down": 503,
@@ -56,7 +60,7 @@ class Problem(msgspec.Struct, frozen=True):
     request_id: str
     retryable: bool
     remedy: str
-    errors: tuple[FieldProblem, ...] = ()
+    errors: tuple[FieldProblem, ...]
 
 
 class ApiError(Exception):
@@ -112,6 +116,15 @@ def invalid(field: str, message: str, code: str = "validation_error") -> ApiErro
     )
 
 
+def together(troubles: Sequence[ApiError]) -> ApiError:
+    """Everything that was found wrong with the fields of one request."""
+    first, *others = troubles
+    if not others:
+        return first
+    errors = tuple(each for trouble in troubles for each in trouble.errors)
+    return ApiError(first.code, f"{first.detail} (and {len(others)} more)", first.remedy, errors=errors)
+
+
 def invalid_field(trouble: FieldError) -> ApiError:
     code = "invalid_attachment" if trouble.field.startswith("attachments.") else "validation_error"
     return ApiError(
@@ -120,6 +133,10 @@ def invalid_field(trouble: FieldError) -> ApiError:
         "Correct the request; /api/docs has every field.",
         errors=(FieldProblem(trouble.field, trouble.code, trouble.text),),
     )
+
+
+def wrong_state(trouble: WrongStateError) -> ApiError:
+    return ApiError("wrong_state", str(trouble), "Look at its present state first.")
 
 
 def not_found(what: str = "thing") -> ApiError:

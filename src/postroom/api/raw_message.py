@@ -13,10 +13,11 @@ from postroom.accept.submission import Submission, SubmissionOptions
 from postroom.api.drafting import check_times
 from postroom.api.handing_in import Accepted, accepted_before, accepted_now, find_replay, reception_of
 from postroom.api.problems import invalid
-from postroom.api.room import Call
-from postroom.api.shapes import LaneName, Time, lane_of, microseconds_of
+from postroom.api.room import Call, announced_bytes, plain_words
+from postroom.api.shapes import LaneName, Tags, Time, lane_of, microseconds_of
 from postroom.store.records import App, IdempotencyKey
 
+RAW_PARAMETERS = ("to", "sender", "lane", "send_at", "expires_at", "tag")
 _CHUNK_BYTES = 64 * 1024
 
 
@@ -114,7 +115,12 @@ async def _open(call: Call, app: App, head: Head) -> Submission:
     asked = call.request.query_params.get("sender")
     sender = asked if asked is not None else (*_addresses(head, b"sender", b"from"), "")[0]
     submission = await call.room.intake.open(
-        app, sender, reception_of(call, app), needs_smtputf8=True, is_eight_bit=False, options=_options(call)
+        app,
+        sender,
+        reception_of(call, app),
+        size_bytes=announced_bytes(call.request) or None,
+        needs_smtputf8=True,
+        options=_options(call),
     )
     try:
         for address in to:
@@ -144,15 +150,26 @@ def _options(call: Call) -> SubmissionOptions:
     send_at_us = microseconds_of(send_at) if send_at is not None else None
     expires_at_us = microseconds_of(expires_at) if expires_at is not None else None
     check_times(send_at_us, expires_at_us, call.room.clock.now_us())
-    tags = tuple(call.request.query_params.getlist("tag"))[:10]
-    return SubmissionOptions(lane=lane_of(lane), send_at_us=send_at_us, expires_at_us=expires_at_us, tags=tags)
+    tags = _converted("tag", call.request.query_params.getlist("tag"), Tags)
+    return SubmissionOptions(
+        lane=lane_of(lane), send_at_us=send_at_us, expires_at_us=expires_at_us, tags=tuple(dict.fromkeys(tags))
+    )
 
 
 def _read(call: Call, name: str, shape: Any) -> Any:
     text = call.asked(name)
-    if not text:
-        return None
+    return _converted(name, text, shape) if text else None
+
+
+def _converted(name: str, given: Any, shape: Any) -> Any:
     try:
-        return msgspec.convert(text, shape)
+        return msgspec.convert(given, shape)
     except msgspec.ValidationError as trouble:
-        raise invalid(name, str(trouble)) from None
+        raise invalid(name, plain_words(str(trouble))) from None
+
+
+def refuse_raw_parameters(call: Call) -> None:
+    """In a JSON message these are fields: what stands in the address would be passed over. ApiError."""
+    for name in RAW_PARAMETERS:
+        if name in call.request.query_params:
+            raise invalid(name, "in the address it is for message/rfc822 only; put it into the message")

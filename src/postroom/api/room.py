@@ -70,7 +70,11 @@ class Call:
         return self.request.query_params.get(name, "")
 
     def flag(self, name: str) -> bool:
-        return self.asked(name).lower() in ("true", "1", "yes")
+        """ApiError for what is neither: `?atomic=ture` must not mean no."""
+        text = self.asked(name).lower()
+        if text not in ("", "true", "false", "1", "0"):
+            raise invalid(name, "it is true or false")
+        return text in ("true", "1")
 
     def number(self, name: str, default: int, least: int, greatest: int) -> int:
         text = self.asked(name)
@@ -104,8 +108,39 @@ def say(answer: msgspec.Struct, status: int = 200, headers: dict[str, str] | Non
     return Response(msgspec.json.encode(answer), status, headers, "application/json")
 
 
+def media_type(request: Request) -> str:
+    """Of the body, without its parameters; empty when it is not said."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def require_json(request: Request) -> None:
+    """ApiError 415. A body whose kind is not said is read as JSON."""
+    kind = media_type(request)
+    if kind and kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+        raise unsupported(f"This is sent as JSON, not as {kind[:80]}.", "Set Content-Type: application/json.")
+
+
+def require_plain(request: Request) -> None:
+    """ApiError 415 for a body that is compressed: its size could not be limited beforehand."""
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise unsupported(f"Bodies are not taken with Content-Encoding {encoding[:40]}.", "Send the body as it is.")
+
+
+def unsupported(text: str, remedy: str) -> ApiError:
+    return ApiError("unsupported_media_type", text, remedy)
+
+
+def announced_bytes(request: Request) -> int:
+    """How long the body will be; 0 when that is not said."""
+    announced = request.headers.get("content-length", "")
+    return int(announced[:18]) if announced.isascii() and announced.isdigit() else 0
+
+
 async def read_body(request: Request, limit: int = BODY_LIMIT_BYTES) -> bytes:
     """ApiError when it is larger."""
+    if announced_bytes(request) > limit:
+        raise too_large(limit)
     content = bytearray()
     async for chunk in request.stream():
         content += chunk
@@ -132,8 +167,16 @@ def decode(content: bytes, shape: Any) -> Any:
         where = path.rstrip("`").replace("[...]", "").replace("[", ".").replace("]", "").strip(".")
         if unknown is not None:
             where, message = f"{where}.{unknown[1]}".strip("."), "there is no such field; is it misspelt?"
-        raise invalid(where, message[:1].lower() + message[1:]) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as trouble:
+        raise invalid(where, plain_words(message)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as trouble:
+        why = "it is nested too deeply" if isinstance(trouble, RecursionError) else str(trouble)
         raise ApiError(
-            "invalid_json", f"The body is not valid JSON: {trouble}.", "Send UTF-8 JSON as RFC 8259 has it."
+            "invalid_json", f"The body is not valid JSON: {why}.", "Send UTF-8 JSON as RFC 8259 has it."
         ) from None
+
+
+def plain_words(message: str) -> str:
+    """What msgspec says, as this API's other sentences are."""
+    if "timezone" in message or "RFC3339" in message:
+        return "a time is written with its zone, such as 2026-11-24T06:00:00Z"
+    return message[:1].lower() + message[1:]

@@ -1,33 +1,38 @@
 """POST /messages: as JSON, as a form with files, or the message itself; and uploads that go before."""
 
-import hashlib
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Sequence
 
-import msgspec
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException
-from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Message
 
 from postroom.accept.message_fields import Attachment, FieldError, check_attachment
-from postroom.api.handing_in import Accepted, draft_of, find_replay, hand_in, idempotency_of, require_app
+from postroom.api.form import FormPart, FormReader, too_large
+from postroom.api.handing_in import Accepted, digest_of, draft_of, find_replay, hand_in, idempotency_of, require_app
 from postroom.api.idempotency import REPLAYED, read_key
-from postroom.api.problems import ApiError, invalid
-from postroom.api.raw_message import hand_in_raw
+from postroom.api.problems import invalid
+from postroom.api.raw_message import hand_in_raw, refuse_raw_parameters
 from postroom.api.reading import WAIT_LIMIT_SECONDS, full_message, wait_for_end
-from postroom.api.room import BODY_LIMIT_BYTES, Call, decode, read_body, read_id, say
+from postroom.api.room import (
+    BODY_LIMIT_BYTES,
+    Call,
+    announced_bytes,
+    decode,
+    media_type,
+    read_body,
+    read_id,
+    say,
+    unsupported,
+)
 from postroom.api.shapes import NewMessage, UploadedFile, time_of
 from postroom.store.records import App, IdempotencyKey
-
-FILE_LIMIT = 100
-READ_BYTES = 57 * 1024
 
 
 async def send(call: Call) -> Response:
     """One message, in whichever form."""
     app = await require_app(call)
-    kind = call.request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    kind = media_type(call.request) or "application/json"
+    if kind != "message/rfc822":
+        refuse_raw_parameters(call)
     key = read_key(call.request)
     seconds = call.number("wait", 0, 0, WAIT_LIMIT_SECONDS)
     async with call.room.running.hold(app.app_id, key):
@@ -39,8 +44,7 @@ async def send(call: Call) -> Response:
             case "message/rfc822":
                 accepted = await hand_in_raw(call, app, key)
             case _:
-                raise ApiError(
-                    "unsupported_media_type",
+                raise unsupported(
                     f"A message is sent as JSON, multipart/form-data or message/rfc822, not as {kind[:80]}.",
                     "Set the header Content-Type.",
                 )
@@ -54,28 +58,25 @@ async def send(call: Call) -> Response:
 
 async def _send_json(call: Call, app: App, key: str) -> Accepted:
     asked = decode(await read_body(call.request), NewMessage)
-    # Over what was asked, not over how it was written: blanks and the order of fields mean nothing.
-    return await _send(call, app, asked, idempotency_of(key, msgspec.json.encode(asked)))
+    return await _send(call, app, asked, idempotency_of(key, asked))
 
 
 async def _send_form(call: Call, app: App, key: str) -> Accepted:
-    """The JSON in a part named `message`; every file is an attachment."""
-    limited = _limit_body(call.request, call.room.intake.size_limit_of(app) + BODY_LIMIT_BYTES)
-    try:
-        async with limited.form(max_files=FILE_LIMIT, max_fields=2, max_part_size=BODY_LIMIT_BYTES) as form:
-            told = form.get("message")
-            content = await told.read() if isinstance(told, UploadFile) else (told or "").encode()
-            if not content:
-                raise invalid("message", "the form needs a part named message with the JSON of the message")
-            asked = decode(content, NewMessage)
-            parts = [part for name, part in form.multi_items() if isinstance(part, UploadFile) and name != "message"]
-            digest = hashlib.sha256(msgspec.json.encode(asked))
-            for part in parts if key else ():
-                await _hash_file(digest, part)
-            idempotency = IdempotencyKey(key, digest.digest()) if key else None
-            return await _send(call, app, asked, idempotency, tuple(map(_attach, parts)))
-    except MultiPartException as trouble:
-        raise invalid("", f"The form cannot be read: {trouble.message}") from None
+    """The JSON in a part named `message`; every other part is a file."""
+    limit = call.room.intake.size_limit_of(app) + BODY_LIMIT_BYTES
+    if announced_bytes(call.request) > limit:
+        raise too_large(limit)
+    content_type = call.request.headers["content-type"]
+    folder = call.room.uploads.folder()
+    with FormReader(content_type, folder, size_limit_bytes=limit, text_limit_bytes=BODY_LIMIT_BYTES) as form:
+        await form.read(call.request.stream())
+        told = b"".join(chunk for part in form.parts if part.name == "message" for chunk in part.read())
+        if not told:
+            raise invalid("message", "the form needs a part named message with the JSON of the message")
+        asked = decode(told, NewMessage)
+        files = [part for part in form.parts if part.name != "message"]
+        idempotency = IdempotencyKey(key, await asyncio.to_thread(_digest, asked, files)) if key else None
+        return await _send(call, app, asked, idempotency, tuple(map(_attach, files)))
 
 
 async def _send(
@@ -91,38 +92,18 @@ async def _send(
     return await hand_in(call, app, await draft_of(call, app, asked, idempotency, files))
 
 
-def _attach(part: UploadFile) -> Attachment:
-    """It was held in memory up to 1 MB, and in a file beyond."""
-
-    def read() -> Iterator[bytes]:
-        part.file.seek(0)
-        while chunk := part.file.read(READ_BYTES):
-            yield chunk
-
-    return Attachment(part.filename or "", part.content_type or "application/octet-stream", read)
+def _attach(part: FormPart) -> Attachment:
+    """A Content-ID makes it a picture of the page."""
+    return Attachment(part.filename, part.content_type, part.read, part.content_id, bool(part.content_id))
 
 
-async def _hash_file(digest: "hashlib._Hash", part: UploadFile) -> None:
-    digest.update(f"{part.filename} {part.content_type}".encode())
-    while chunk := await part.read(READ_BYTES):
-        digest.update(chunk)
-
-
-def _limit_body(request: Request, limit: int) -> Request:
-    """The same request, that ends with ApiError when more comes."""
-    received = 0
-
-    async def receive() -> Message:
-        nonlocal received
-        message = await request.receive()
-        received += len(message.get("body", b""))
-        if received > limit:
-            raise ApiError(
-                "message_too_large", f"The message may have {limit:,} bytes.", "Send less, or a link to the files."
-            )
-        return message
-
-    return Request(request.scope, receive)
+def _digest(asked: NewMessage, files: Sequence[FormPart]) -> bytes:
+    digest = digest_of(asked)
+    for part in files:
+        digest.update(f"\0{part.size_bytes} {part.filename} {part.content_type} {part.content_id}\0".encode())
+        for chunk in part.read():
+            digest.update(chunk)
+    return digest.digest()
 
 
 async def upload(call: Call) -> Response:

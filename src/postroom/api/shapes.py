@@ -3,7 +3,6 @@
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from postroom.api.problems import Problem
@@ -46,9 +45,10 @@ def lane_of(name: str) -> Lane:
 
 
 # ---- sending ----
+# Defaults are left out when a request is hashed: a field that comes later must not make it another request.
 
 
-class Address(Struct, frozen=True, forbid_unknown_fields=True):
+class Address(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A mail address with a name."""
 
     email: Annotated[str, Meta(max_length=320, description="Such as ops@contoso.com.")]
@@ -56,10 +56,11 @@ class Address(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 AnyAddress = Annotated[str, Meta(max_length=600, description="An address, or Name <address>.")] | Address
+Tags = Annotated[list[Annotated[str, Meta(min_length=1, max_length=64)]], Meta(max_length=10)]
 AnyAddresses = AnyAddress | Annotated[list[AnyAddress], Meta(max_length=500)]
 
 
-class AttachedFile(Struct, frozen=True, forbid_unknown_fields=True):
+class AttachedFile(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A file that goes with the message: its bytes, or the id of one that was uploaded before. Never an address."""
 
     filename: Annotated[str, Meta(max_length=255, description="A name alone, such as report.pdf.")] = ""
@@ -72,7 +73,7 @@ class AttachedFile(Struct, frozen=True, forbid_unknown_fields=True):
     inline: bool = False
 
 
-class Envelope(Struct, frozen=True, forbid_unknown_fields=True):
+class Envelope(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What mail servers see, where it differs from what people see."""
 
     sender: Annotated[str, Meta(max_length=254, description="Where failure notices go; empty for nowhere.")] | None = (
@@ -84,7 +85,7 @@ class Envelope(Struct, frozen=True, forbid_unknown_fields=True):
     ] = field(default_factory=list)
 
 
-class NewMessage(Struct, frozen=True, forbid_unknown_fields=True):
+class NewMessage(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A message to be sent."""
 
     sender: AnyAddress | None = field(name="from", default=None)
@@ -97,7 +98,7 @@ class NewMessage(Struct, frozen=True, forbid_unknown_fields=True):
     html: str | None = None
     attachments: Annotated[list[AttachedFile], Meta(max_length=100)] = field(default_factory=list)
     headers: Annotated[dict[str, str], Meta(max_length=100)] = field(default_factory=dict)
-    tags: Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=10)] = field(default_factory=list)
+    tags: Tags = field(default_factory=list)
     metadata: Annotated[
         dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=20)
     ] = field(default_factory=dict)
@@ -439,6 +440,3 @@ class RefusedClientList(Struct, frozen=True):
 
 class Nothing(Struct, frozen=True):
     """Done; there is nothing to tell."""
-
-
-encode = msgspec.json.Encoder().encode

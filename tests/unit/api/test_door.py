@@ -1,9 +1,13 @@
 """Who may call: keys, scopes, places; and what everybody is answered in the same form."""
 
+import json
 from base64 import b64encode
+from pathlib import Path
 
+import httpx2
 import pytest
 
+from postroom.api.app import make_api
 from postroom.api.openapi import make_document
 from postroom.api.problems import STATUS_OF
 from postroom.api.routes import BASE, ROUTES
@@ -80,7 +84,9 @@ async def test_guessing_is_stopped_for_a_while(house: House) -> None:
         ("GET", "/api/nothing", 404, "not_found"),
         ("GET", "/api/v1", 404, "not_found"),
         ("DELETE", "/api/v1/messages", 405, "method_not_allowed"),
-        ("OPTIONS", "/api/v1/messages", 405, "method_not_allowed"),
+        ("PUT", "/api/v1/messages/msg_1", 405, "method_not_allowed"),
+        ("POST", "/api/openapi.json", 405, "method_not_allowed"),
+        ("GET", "/api/v1/messages/", 404, "not_found"),
     ],
 )
 async def test_what_meets_no_route_has_the_same_form(
@@ -91,7 +97,82 @@ async def test_what_meets_no_route_has_the_same_form(
     assert response.headers["x-request-id"].startswith("req_")
     assert "access-control-allow-origin" not in response.headers
     if status == 405:
-        assert "POST" in response.headers["allow"]
+        assert "GET" in response.headers["allow"]
+
+
+async def test_what_can_be_done_at_a_path_may_be_asked(house: House) -> None:
+    response = await house.client.options("/api/v1/messages/msg_1", headers={"authorization": ""})
+    assert (response.status_code, response.headers["allow"]) == (204, "GET, HEAD, OPTIONS, PATCH")
+    assert "access-control-allow-methods" not in response.headers
+    assert (await house.client.head(PATH)).status_code == 200
+
+
+async def test_every_answer_is_signed_and_kept_by_nobody(house: House) -> None:
+    for path in ("/api/docs", "/api/docs.css", "/api/openapi.json", "/api/nothing", PATH):
+        response = await house.client.get(path)
+        assert response.headers["x-request-id"].startswith("req_")
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert "default-src 'none'" in response.headers["content-security-policy"]
+    assert response.headers["cache-control"] == "no-store"
+
+
+async def test_a_page_from_elsewhere_cannot_use_a_password_that_a_browser_remembers(house: House) -> None:
+    headers = basic("ci", await house.store.apps.add_password(house.app.app_id, "test"))
+    for origin, status in (("https://evil.example", 403), ("null", 403), ("http://relay.example", 202)):
+        response = await house.client.post(PATH, json=MAIL, headers={**headers, "origin": origin})
+        assert response.status_code == status
+    assert len(await house.kept()) == 1
+
+
+async def test_wrong_keys_lock_out_no_other_key(house: House) -> None:
+    for number in range(60):
+        house.room.guard.note_failure(f"10.0.0.{number}", f"pr_live_{number:04}", 0)
+    for number in range(60):  # one address each, so that only the name could be locked
+        transport = httpx2.ASGITransport(make_api(house.room), client=(f"10.0.1.{number}", 1))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://relay.example") as guesser:
+            answer = await guesser.get(PATH, headers={"authorization": f"Bearer pr_live_x{number}"})
+            assert answer.status_code == 401
+    assert (await house.client.get(PATH)).status_code == 200
+
+
+async def test_a_password_from_elsewhere_is_refused_like_a_wrong_one(tmp_path: Path) -> None:
+    async with open_house(tmp_path, addresses=("10.2.3.0/24",)) as house:
+        password = await house.store.apps.add_password(house.app.app_id, "test")
+        told = [(await house.client.post(PATH, json=MAIL, headers=basic("ci", it))).json() for it in (password, "x")]
+        assert {it["code"] for it in told} == {"invalid_api_key"}
+        assert told[0]["detail"] == told[1]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [("?wiat=20", "wiat"), ("?app=CI", "app"), ("?wait=1&wait=2", "wait"), ("?wait=31", "wait"), ("?wait=-1", "wait")],
+)
+async def test_a_parameter_that_is_none_is_refused(house: House, query: str, field: str) -> None:
+    response = await house.client.post(PATH + query, json=MAIL)
+    assert (response.status_code, response.json()["errors"][0]["field"]) == (422, field)
+    assert await house.kept() == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "hint"),
+    [
+        ({"content-type": "application/x-www-form-urlencoded"}, "Content-Type"),
+        ({"content-type": "text/plain"}, "Content-Type"),
+        ({"content-encoding": "gzip"}, "as it is"),
+    ],
+)
+@pytest.mark.parametrize("path", [PATH, f"{PATH}/batch", f"{PATH}/actions", "/api/v1/apps"])
+async def test_another_kind_of_body_is_refused(house: House, path: str, headers: dict[str, str], hint: str) -> None:
+    response = await house.client.post(path, content=json.dumps(MAIL), headers=headers)
+    assert (response.status_code, response.json()["code"]) == (415, "unsupported_media_type")
+    assert hint in response.json()["remedy"]
+
+
+@pytest.mark.parametrize("path", [PATH, f"{PATH}/batch"])
+@pytest.mark.parametrize("content", [b"[" * 2_000_000, b'{"to":"\\ud800"}', b"\xff", b"", b"{" * 9])
+async def test_what_is_no_json_is_refused(house: House, path: str, content: bytes) -> None:
+    response = await house.client.post(path, content=content)
+    assert response.status_code in (400, 422), response.text
 
 
 @pytest.mark.parametrize(

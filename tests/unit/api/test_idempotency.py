@@ -79,5 +79,5 @@ async def test_forms_and_raw_messages_are_known_again_too(house: House) -> None:
 
 @pytest.mark.parametrize("key", ["", "x" * 257, "ü"])
 async def test_a_key_that_is_none_is_refused(house: House, key: str) -> None:
-    response = await house.client.post(PATH, json=MAIL, headers={"idempotency-key": key.encode("latin-1")})
+    response = await house.client.post(PATH, json=MAIL, headers={b"idempotency-key": key.encode("latin-1")})
     assert (response.status_code, response.json()["code"]) == (400, "invalid_idempotency_key")

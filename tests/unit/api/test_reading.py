@@ -29,8 +29,13 @@ async def test_the_list_goes_on_by_its_cursor(house: House) -> None:
 
 @pytest.mark.parametrize(
     ("query", "code"),
-    [("?limit=0", "validation_error"), ("?limit=x", "validation_error"), ("?cursor=x", "invalid_cursor"), ("?q=x:y", "validation_error")],
-)  # fmt: skip
+    [
+        ("?limit=0", "validation_error"),
+        ("?limit=x", "validation_error"),
+        ("?cursor=x", "invalid_cursor"),
+        ("?q=x:y", "validation_error"),
+    ],
+)
 async def test_a_list_that_cannot_be_read_says_why(house: House, query: str, code: str) -> None:
     response = await house.client.get(PATH + query)
     assert response.status_code in (400, 422)

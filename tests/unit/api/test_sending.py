@@ -1,7 +1,9 @@
 """Mail over HTTP: every form ends on the disk, and every error says which field and what to do."""
 
+import asyncio
 import json
 from base64 import b64encode
+from collections.abc import AsyncIterator
 from email import policy
 from email.message import EmailMessage
 from email.parser import BytesParser
@@ -18,6 +20,8 @@ from tests.unit.api.caller_of import MAIL, SENDER, House, open_house
 pytestmark = pytest.mark.anyio
 
 PATH = "/api/v1/messages"
+FILE = {"filename": "x", "content": "YQ=="}
+NO_FILE = "att_" + "0" * 32
 RAW = b"From: noreply@contoso.example\r\nTo: ops@fabrikam.example\r\nSubject: raw\r\n\r\nhello\r\n"
 
 
@@ -106,9 +110,9 @@ async def test_every_field_reaches_the_message(house: House) -> None:
         ({"envelope": {"notify": ["never", "delay"]}}, 422, "validation_error", "envelope.notify"),
         ({"attachments": [{"filename": "x"}]}, 422, "invalid_attachment", "attachments.0"),
         ({"attachments": [{"filename": "x", "content": "%%%"}]}, 422, "invalid_attachment", "attachments.0.content"),
-        ({"attachments": [{"filename": "../x", "content": "YQ=="}]}, 422, "invalid_attachment", "attachments.0.filename"),
-        ({"attachments": [{"filename": "x", "path": "https://evil.example/"}]}, 422, "validation_error", "attachments.0.path"),
-        ({"attachments": [{"attachment_id": "att_" + "0" * 32}]}, 422, "invalid_attachment", "attachments.0.attachment_id"),
+        ({"attachments": [{**FILE, "filename": "../x"}]}, 422, "invalid_attachment", "attachments.0.filename"),
+        ({"attachments": [{**FILE, "path": "https://evil.example/"}]}, 422, "validation_error", "attachments.0.path"),
+        ({"attachments": [{"attachment_id": NO_FILE}]}, 422, "invalid_attachment", "attachments.0.attachment_id"),
         ({"attachments": [{"attachment_id": "att_../../x"}]}, 422, "invalid_attachment", "attachments.0.attachment_id"),
         ({"from": "boss@contoso.example"}, 403, "sender_not_allowed", "from"),
     ],
@@ -143,7 +147,7 @@ async def test_a_message_over_the_limit_is_too_large_in_every_form(house: House)
     form = {"data": {"message": json.dumps(MAIL)}, "files": {"f": ("big.bin", big)}}
     raw = {"content": RAW + b"line\r\n" * 1_000_000, "headers": {"content-type": "message/rfc822"}}
     for request in (form, raw):
-        response = await house.client.post(PATH, **request)  # type: ignore[arg-type]
+        response = await house.client.post(PATH, **request)
         assert (response.status_code, response.json()["code"]) == (413, "message_too_large")
     assert await house.kept() == []
 
@@ -263,12 +267,102 @@ async def test_no_room_and_shutting_down_are_temporary(house: House, monkeypatch
     assert response.headers["retry-after"]
 
 
-async def test_waiting_answers_with_how_far_it_came(house: House) -> None:
-    house.room.shutdown.set()  # what ends every wait at once
-    response = await house.client.post(PATH + "?wait=31", json=MAIL)
-    assert response.json()["code"] in ("validation_error", "shutting_down")
-    house.room.shutdown.clear()
-    response = await house.client.post(PATH, json=MAIL)
-    house.room.shutdown.set()
-    told = await house.client.get(response.json()["links"]["self"])
-    assert told.json()["status"] == "queued"
+async def test_everything_that_is_wrong_is_told_at_once(house: House) -> None:
+    asked = {
+        "from": "nobody",
+        "to": ["a@fabrikam.example", "b", {"email": "c d"}],
+        "cc": "x@y@z",
+        "expires_at": "1999-01-01T00:00:00Z",
+        "envelope": {"sender": "z", "notify": ["never", "delay"]},
+        "attachments": [FILE, {"filename": "y"}],
+    }
+    response = await house.client.post(PATH, json=asked)
+    assert [each["field"] for each in response.json()["errors"]] == [
+        "from",
+        "to.1",
+        "to.2",
+        "cc",
+        "attachments.1",
+        "envelope.notify",
+        "envelope.sender",
+        "expires_at",
+    ]
+    assert "and 7 more" in response.json()["detail"]
+
+
+async def test_what_is_for_raw_messages_is_not_passed_over(house: House) -> None:
+    for query in ("to=x@fabrikam.example", "lane=low", "tag=x", "send_at=2026-12-01T00:00:00Z"):
+        response = await house.client.post(f"{PATH}?{query}", json=MAIL)
+        assert (response.status_code, response.json()["errors"][0]["field"]) == (422, query.partition("=")[0])
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("lane=fast", "lane"),
+        ("send_at=tomorrow", "send_at"),
+        ("expires_at=1999-01-01T00:00:00Z", "expires_at"),
+        ("tag=" + "x" * 65, "tag"),
+        ("&".join(f"tag={number}" for number in range(11)), "tag"),
+        ("to=nobody", "to"),
+        ("sender=a@@b", "from"),
+    ],
+)
+async def test_the_address_of_a_raw_message_is_checked(house: House, query: str, field: str) -> None:
+    headers = {"content-type": "message/rfc822"}
+    response = await house.client.post(f"{PATH}?{query}", content=RAW, headers=headers)
+    assert (response.status_code, response.json()["errors"][0]["field"]) == (422, field)
+    assert await house.kept() == []
+
+
+async def test_a_large_raw_message_is_refused_before_it_comes(house: House) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield RAW
+        pytest.fail("more was asked for")
+
+    headers = {"content-type": "message/rfc822", "content-length": "9000000"}
+    response = await house.client.post(PATH, content=chunks(), headers=headers)
+    assert (response.status_code, response.json()["code"]) == (413, "message_too_large")
+
+
+async def test_an_app_cannot_fill_the_disk_with_uploads(house: House) -> None:
+    async def upload(size: int) -> str:
+        response = await house.client.post("/api/v1/attachments?filename=x", content=b"x" * size)
+        return str(response.json().get("code", response.status_code))
+
+    assert await upload(5_000_001) == "message_too_large"
+    assert [await upload(5_000_000) for _ in range(11)] == ["201"] * 10 + ["upload_limit_reached"]
+    assert await upload(1) == "upload_limit_reached"
+    house.clock.advance(86_401)
+    assert await upload(5_000_000) == "201"
+    assert len(list(house.room.uploads.folder().iterdir())) == 2, "what expired was removed"
+
+
+async def test_an_upload_that_breaks_off_leaves_nothing(house: House) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"x" * 1000
+        raise RuntimeError
+
+    response = await house.client.post("/api/v1/attachments?filename=x", content=chunks())
+    assert response.status_code == 500
+    assert list(house.room.uploads.folder().iterdir()) == []
+
+
+async def test_waiting_ends_with_the_message(house: House) -> None:
+    async def cancel_soon() -> None:
+        while not await house.kept():
+            await asyncio.sleep(0)
+        await house.store.outbox.cancel((await house.kept())[0].row.message_id, "test")
+
+    response, _ = await asyncio.gather(house.client.post(PATH + "?wait=30", json=MAIL), cancel_soon())
+    assert (response.status_code, response.json()["status"]) == (200, "cancelled")
+
+
+async def test_waiting_ends_when_the_server_stops(house: House) -> None:
+    async def stop_soon() -> None:
+        while not await house.kept():
+            await asyncio.sleep(0)
+        house.room.shutdown.set()
+
+    response, _ = await asyncio.gather(house.client.post(PATH + "?wait=30", json=MAIL), stop_soon())
+    assert (response.status_code, response.json()["status"]) == (200, "queued")
