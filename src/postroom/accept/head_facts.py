@@ -14,6 +14,7 @@ IDEMPOTENCY_FIELD = b"x-idempotency-key"
 IDEMPOTENCY_KEY_LIMIT = 256
 
 _ONCE = {b"from": "From", b"sender": "Sender", b"subject": "Subject", IDEMPOTENCY_FIELD: "X-Idempotency-Key"}
+_READ = frozenset({*_ONCE, b"message-id", b"date", b"to", b"cc", b"reply-to", b"mime-version"})
 _MESSAGE_ID_LIMIT_BYTES = 998
 
 
@@ -30,7 +31,7 @@ class HeadFacts(msgspec.Struct, frozen=True):
     date: bytes
     """Empty when it is missing."""
     names: frozenset[bytes]
-    """Of the fields that are there and not empty, in lower case."""
+    """Of those of recipients, replies and parts that are there and not empty, in lower case."""
     received: tuple[bytes, ...]
     idempotency_key: str
     signatures: tuple[Signature, ...]
@@ -50,7 +51,11 @@ def read_facts(head: Head, default_domain: str = "") -> HeadFacts:
     for name, shown in _ONCE.items():
         if len(fields.get(name, ())) > 1:
             raise head_not_readable(f"it has more than one {shown} field")
-    values = {name: head.value(found[0]) for name, found in fields.items()}
+    values = {
+        name: head.value(found[0])
+        for name, found in fields.items()
+        if name in _READ or name.startswith(b"content-")  # what nobody asks for is not looked into
+    }
     signatures = find_signatures(head)
     return HeadFacts(
         senders=_entries_of(values, b"from", default_domain),
