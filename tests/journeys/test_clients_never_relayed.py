@@ -49,7 +49,7 @@ FORGED_ENVELOPES = (
     ("scanner@[127.0.0.1]", 550, NOT_THIS_ONE),
     ("scanner@cоntoso.com", 550, "may send as scanner@contoso.com only"),  # a Cyrillic о
     ("scanner@contoso.com@evil.example", 501, "check what stands before the @"),
-    ("scanner", 501, "is not a complete address"),
+    ("ceo", 550, "not as ceo@contoso.com (in the envelope)"),  # the default domain makes no forged sender a right one
     ("scanner@contoso.com.", 501, "check what stands after the @"),
 )
 FORGED_HEADS = (

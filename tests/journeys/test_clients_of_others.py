@@ -11,6 +11,7 @@ import subprocess
 from email import message_from_bytes, policy
 from email.generator import BytesGenerator
 from email.message import EmailMessage
+from email.utils import formatdate
 from io import BytesIO
 from pathlib import Path
 
@@ -29,6 +30,8 @@ from tests.journeys.prepared import OPS, SCANNER, make_app, set_up_mail_server, 
 
 pytestmark = pytest.mark.anyio
 
+TODAY = formatdate()
+"""A Date of another day would be corrected."""
 PATIENCE_SECONDS = 20
 PDF = b"%PDF-1.4\n" + random.Random(4).randbytes(60_000) + b"\n%%EOF\n"
 TEXT = ".\n..\nFrom the scanner, trailing blanks:   \n.hidden\n" + "x" * 998 + "\n\nGrüße aus dem 2. Stock\n"
@@ -104,7 +107,7 @@ def compose() -> EmailMessage:
     """A scan with everything that is easily broken on its way; complete, so that nothing needs to be added."""
     message = EmailMessage()
     message["From"], message["To"], message["Subject"] = f"HP <{SCANNER}>", OPS, "Scan für Ops"
-    message["Message-ID"], message["Date"] = "<scan.1@hp.example>", "Mon, 23 Nov 2026 18:00:00 +0000"
+    message["Message-ID"], message["Date"] = "<scan.1@hp.example>", TODAY
     message.set_content(TEXT, cte="8bit")
     message.add_attachment(PDF, maintype="application", subtype="pdf", filename="scan für ops.pdf")
     message.set_boundary("the-same-each-time")
