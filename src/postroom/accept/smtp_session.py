@@ -4,6 +4,7 @@ What they mean is the conversation's affair (`smtp_conversation`), which runs in
 """
 
 import asyncio
+import ssl
 from collections.abc import Callable
 
 from postroom.accept.profiles import ListenerLimits
@@ -24,7 +25,8 @@ class SmtpSession(SmtpStream):
     def __init__(self, limits: ListenerLimits, on_made: Callable[["SmtpSession"], None]) -> None:
         super().__init__(limits, lambda: on_made(self))
         self._lines_in_turn = 0
-        self._waits_for_command = False
+        self._waits_for_command = True
+        """Whether nothing is lost by hanging up now; also before the first command, and in a handshake."""
         self._is_stopping = False
 
     async def read_line(self, *, is_command: bool = True) -> bytes:
@@ -74,6 +76,13 @@ class SmtpSession(SmtpStream):
     def give_back(self, rest: bytes) -> None:
         """What was read beyond the end of a message."""
         self._buffer[:0] = rest
+
+    async def start_tls(self, context: ssl.SSLContext) -> None:
+        self._waits_for_command = True
+        try:
+            await super().start_tls(context)
+        finally:
+            self._waits_for_command = False
 
     def refuse_injected(self) -> None:
         """What was sent in clear behind STARTTLS ends the connection.

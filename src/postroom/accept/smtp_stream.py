@@ -47,6 +47,7 @@ class SmtpStream(asyncio.Protocol):
         self._has_eof = False
         self._end: ConversationEnded | None = None
         self._tls: TlsLayer | None = None
+        self._is_shaking_hands = False
         self.idle_timeout_seconds = limits.idle_timeout_seconds
         """How long to wait for the next bytes; shorter for who has not signed in."""
         self.is_stranger = True
@@ -119,6 +120,7 @@ class SmtpStream(asyncio.Protocol):
     async def start_tls(self, context: ssl.SSLContext) -> None:
         """Take the connection to TLS, beginning with what is there already. HandshakeFailed, ConversationEnded."""
         layer = TlsLayer(context)
+        self._is_shaking_hands = True
         try:
             async with asyncio.timeout(self._limits.handshake_timeout_seconds):
                 while not self._shake_hands(layer):
@@ -127,6 +129,7 @@ class SmtpStream(asyncio.Protocol):
             raise HandshakeFailed(f"TLS failed: {trouble}") from None
         except TimeoutError:
             raise HandshakeFailed("TLS failed: the client did not go on with the handshake") from None
+        self._is_shaking_hands = False
         self._tls = layer
         self.tls_version = layer.version
         self._buffer += self._open(b"")
@@ -163,8 +166,8 @@ class SmtpStream(asyncio.Protocol):
     # ---- bytes ----
 
     def _write(self, plain: bytes) -> None:
-        if self._transport is None or self._transport.is_closing():
-            return
+        if self._transport is None or self._transport.is_closing() or self._is_shaking_hands:
+            return  # in the middle of a handshake nobody would understand it
         try:
             self._transport.write(plain if self._tls is None else self._tls.seal(plain))
         except TlsError as trouble:

@@ -167,6 +167,31 @@ def test_stopping_says_goodbye_under_tls(tls: TlsContexts) -> None:
 
 
 @pytest.mark.parametrize("profile", [SUBMISSION, IMPLICIT_TLS])
+def test_stopping_waits_for_no_handshake(profile: ListenerProfile, tls: TlsContexts) -> None:
+    async def scenario(world: World) -> None:
+        tap = await world.connect()
+        if profile is SUBMISSION:
+            await world.talk(tap, b"STARTTLS\r\n")
+        tap.hear(TlsEnd(tap).hello()[:40])
+        said = tap.said
+        await world.server.stop(30)
+        assert tap.is_closing()
+        assert tap.said == said
+
+    assert on_virtual_time(scenario, profile=profile, tls=tls) < 1
+
+
+def test_stopping_waits_for_no_load_balancer(tls: TlsContexts) -> None:
+    async def scenario(world: World) -> None:
+        tap = await world.connect("192.0.2.1")
+        await world.server.stop(30)
+        assert tap.is_closing()
+
+    proxies = parse_networks("192.0.2.1")
+    assert on_virtual_time(scenario, profile=SUBMISSION, tls=tls, proxies=proxies) < 1
+
+
+@pytest.mark.parametrize("profile", [SUBMISSION, IMPLICIT_TLS])
 def test_a_handshake_that_does_not_go_on_ends_and_is_noted(profile: ListenerProfile, tls: TlsContexts) -> None:
     async def scenario(world: World) -> None:
         tap = await world.connect()
