@@ -153,6 +153,13 @@ async def test_dialog(path: Path, tmp_path: Path, server_tls: TlsContexts, clien
     [
         ("S: 220 other.example\n", "false.smtp:1: the server said   220 relay.example ESMTP Postroom"),
         ("S: 220 …\n= kept 1\n", "false.smtp:2: 0 messages were kept, not 1"),
+        ("S: 220 …\nC: EHLO x\nS? 250-XCLIENT\n", "false.smtp:3: no line of the reply is  250-XCLIENT"),
+        ("S: 220 …\nC: EHLO x\nS! STARTTLS\n", "false.smtp:3: the reply holds  STARTTLS"),
+        ("S: 220 …\n= refused unknown_device 10.2.3.77\n", "false.smtp:2: it was  nobody\nand not unknown_device"),
+        ("S: 220 …\n= used 10.2.3.77 - -\n", "false.smtp:2: it was  - - -\nand not 10.2.3.77 - -"),
+        ("S: 220 …\nC: STARTTLS\nS: 220 …\n- starttls fails TLSv1.2\n", "false.smtp:4: TLS came about"),
+        ("S: 220 …\nC: STARTTLS\nS: 220 …\n- starttls TLSv1\n", "false.smtp:4: no TLS came about"),
+        ("S: 220 …\n- dance\n", "false.smtp:2: no player knows how to dance"),
         ("S: 220 …\nC: NOOP\n- closed\n", "false.smtp:3: the server did not hang up, it said 250 2.0.0 OK"),
     ],
 )
