@@ -5,6 +5,7 @@ import hashlib
 import random
 from collections import Counter
 from collections.abc import Sequence
+from typing import Self
 
 import aiosmtplib
 
@@ -35,7 +36,7 @@ class Note:
 
 
 class Crowd:
-    """Clients that go on through every restart, until they are told to stop."""
+    """Clients that go on through every restart, until they are told to stop, at the latest when their block ends."""
 
     def __init__(
         self,
@@ -57,6 +58,12 @@ class Crowd:
             asyncio.create_task(self._send_on(f"c{number}", ways[number % len(ways)])) for number in range(count)
         ]
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *trouble: object) -> None:
+        await self.stop()
+
     def go_to(self, where: dict[str, str] | None) -> None:
         """Where the server is from now on; None while it is away."""
         self._moved.set()
@@ -70,18 +77,9 @@ class Crowd:
             while len(self.note.acknowledged) < wanted:
                 await self._heard.wait()
 
-    async def wait_until_refused(self, more: int) -> None:
-        """Until each way has been refused so many further times."""
-        wanted = {way: count + more for way, count in self._refused_by_way().items()}
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while any(count < wanted[way] for way, count in self._refused_by_way().items()):
-                await self._heard.wait()
-
-    def _refused_by_way(self) -> Counter[str]:
-        counts: Counter[str] = Counter()
-        for (way, _), count in self.note.refused.items():
-            counts[way] += count
-        return counts
+    async def wait_until_answered(self) -> None:
+        """Until some client gets an answer, whichever it is."""
+        await asyncio.wait_for(self._heard.wait(), PATIENCE_SECONDS)
 
     async def stop(self) -> None:
         """Each client gives up what it could not hand in; nobody acknowledged it."""

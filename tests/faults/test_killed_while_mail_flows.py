@@ -41,10 +41,9 @@ async def test_sigkill_while_mail_flows(tmp_path: Path) -> None:
     with witness_in(tmp_path, pause_seconds=0.02) as witness, postroom_in(tmp_path) as postroom:
         postroom.init()
         await postroom.set_up(witness.port)
-        crowd = Crowd(postroom, random.Random(seed + 1), CLIENTS, ALL_WAYS)
-        for number in range(KILLS):
-            await live_and_be_killed(postroom, crowd, chance, ahead_seconds=number * DOWN_SECONDS)
-        await crowd.stop()
+        async with Crowd(postroom, random.Random(seed + 1), CLIENTS, ALL_WAYS) as crowd:
+            for number in range(KILLS):
+                await live_and_be_killed(postroom, crowd, chance, ahead_seconds=number * DOWN_SECONDS)
         await asyncio.to_thread(drain, postroom)
         store = await postroom.open_store()
         verdict = await judge(store, crowd.note, witness.arrivals())
@@ -105,12 +104,11 @@ async def test_sigterm_under_load(tmp_path: Path, number: int) -> None:
     with witness_in(tmp_path, pause_seconds=0.1) as witness, postroom_in(tmp_path) as postroom:
         postroom.init()
         await postroom.set_up(witness.port, connections=2)
-        crowd = Crowd(postroom, random.Random(number), CLIENTS, ALL_WAYS)
-        serving = postroom.start(**ALL_LISTENERS)
-        crowd.go_to(await asyncio.to_thread(serving.wait_until_ready))
-        await crowd.wait_until_acknowledged(20 + 15 * number)
-        exit_code = await asyncio.to_thread(serving.terminate, 30)
-        await crowd.stop()
+        async with Crowd(postroom, random.Random(number), CLIENTS, ALL_WAYS) as crowd:
+            serving = postroom.start(**ALL_LISTENERS)
+            crowd.go_to(await asyncio.to_thread(serving.wait_until_ready))
+            await crowd.wait_until_acknowledged(20 + 15 * number)
+            exit_code = await asyncio.to_thread(serving.terminate, 30)
         store = await postroom.open_store()
         verdict = await judge(store, crowd.note, witness.arrivals(), postroom.dropped())
         details = await read_all(store)
