@@ -13,15 +13,14 @@ from starlette.responses import Response
 from starlette.routing import Route as WebRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from postroom.accept import refusals
 from postroom.accept.app_limits import LimitState
 from postroom.api.caller import Caller, Doorkeeper, administrator
 from postroom.api.docs_page import docs_routes
 from postroom.api.openapi import make_document
-from postroom.api.problems import ApiError, answer_problem, invalid, refused, wrong_state
+from postroom.api.problems import ApiError, answer_problem, as_api_error, invalid
 from postroom.api.room import ApiRoom, Call, decode, read_body, require_json, require_plain
 from postroom.api.routes import BASE, ROUTES, Route
-from postroom.errors import PostroomError, Refusal, StoreFullError, WrongStateError
+from postroom.errors import PostroomError
 
 log = structlog.stdlib.get_logger("postroom.api")
 
@@ -114,7 +113,8 @@ class _Resource:
             caller = administrator() if self._doorkeeper is None else await self._doorkeeper.recognise(request)
             caller.require(route.scope)
             _check_parameters(request, route, is_administrator=self._doorkeeper is None)
-            require_plain(request)
+            if route.has_body:
+                require_plain(request)
             body = None
             if route.takes is not None and not route.reads_body:
                 require_json(request)
@@ -123,7 +123,7 @@ class _Resource:
         except ClientDisconnect:
             return Response(status_code=400)  # nobody is there to read it
         except (ApiError, PostroomError) as trouble:
-            response = _answer(request, _as_problem(trouble))
+            response = _answer(request, as_api_error(trouble))
         await _add_limits(response, self._room, caller)
         return response
 
@@ -136,21 +136,6 @@ def _check_parameters(request: Request, route: Route, *, is_administrator: bool)
             raise invalid(name[:80], "there is no such parameter; is it misspelt?")
         if name in known and not known[name].is_repeatable and len(request.query_params.getlist(name)) > 1:
             raise invalid(name, "it is given more than once")
-
-
-def _as_problem(trouble: ApiError | PostroomError) -> ApiError:
-    match trouble:
-        case ApiError():
-            return trouble
-        case Refusal():
-            return refused(trouble.reply)
-        case StoreFullError():
-            return refused(refusals.storage_full().reply)
-        case WrongStateError():
-            return wrong_state(trouble)
-    return ApiError(
-        "intake_paused", str(trouble), "Send again in a minute; see Postroom's log.", retry_after_seconds=60
-    )
 
 
 async def _add_limits(response: Response, room: ApiRoom, caller: Caller | None) -> None:

@@ -17,10 +17,10 @@ from postroom.api.handing_in import (
     write_draft,
 )
 from postroom.api.idempotency import REPLAYED, read_key
-from postroom.api.problems import ApiError, Problem, invalid, problem_of, refused
+from postroom.api.problems import ApiError, as_api_error, invalid, problem_of
 from postroom.api.room import Call, decode, read_body, require_json, say
 from postroom.api.shapes import BatchAnswer, BatchItem, NewMessage
-from postroom.errors import AlreadyKeptError, Refusal
+from postroom.errors import AlreadyKeptError, PostroomError, Refusal
 from postroom.store.records import App
 
 BATCH_LIMIT = 100
@@ -39,10 +39,13 @@ async def send_batch(call: Call) -> Response:
         if call.flag("atomic"):
             return await _send_together(call, app, key, messages)
         items = [await _send_item(call, app, key, number, raw) for number, raw in enumerate(messages)]
-    return say(BatchAnswer(items), 202 if any(item.error is msgspec.UNSET for item in items) else 422)
+    # Who looks at the status only must learn that nothing was taken.
+    troubles = [item.error.status for item in items if item.error is not msgspec.UNSET]
+    return say(BatchAnswer(items), 202 if len(troubles) < len(items) else troubles[0])
 
 
 async def _send_item(call: Call, app: App, key: str, number: int, raw: msgspec.Raw) -> BatchItem:
+    """One that failed, for whatever reason, takes no answer away from those that were taken before."""
     try:
         asked = decode(bytes(raw), NewMessage)
         idempotency = idempotency_of(key, asked, number)
@@ -51,10 +54,8 @@ async def _send_item(call: Call, app: App, key: str, number: int, raw: msgspec.R
             return BatchItem.of(replay)
         accepted = await hand_in(call, app, await draft_of(call, app, asked, idempotency))
         return BatchItem.of(accepted.message)
-    except ApiError as error:
-        return BatchItem(error=_problem_of(call, error))
-    except Refusal as refusal:
-        return BatchItem(error=_problem_of(call, refused(refusal.reply)))
+    except (ApiError, PostroomError) as trouble:
+        return BatchItem(error=problem_of(as_api_error(trouble), call.request.state.request_id))
 
 
 async def _send_together(call: Call, app: App, key: str, messages: list[msgspec.Raw]) -> Response:
@@ -68,19 +69,16 @@ async def _send_together(call: Call, app: App, key: str, messages: list[msgspec.
             if replay is not None:
                 return await _replay_batch(call, app, key, messages)
             drafts.append(await draft_of(call, app, asked, idempotency))
-        except ApiError as error:
-            raise ApiError(
-                error.code,
-                f"Message {number} of the batch: {error.detail}",
-                f"Nothing was taken. {error.remedy}",
-                status=error.status,
-                errors=error.errors,
-            ) from None
+        except ApiError as trouble:
+            raise _named(number, trouble) from None
     submissions: list[Submission] = []
     try:
-        for draft in drafts:
-            submissions.append(await open_submission(call, app, draft))
-            await write_draft(submissions[-1], draft)
+        for number, draft in enumerate(drafts):
+            try:
+                submissions.append(await open_submission(call, app, draft))
+                await write_draft(submissions[-1], draft)
+            except Refusal as refusal:
+                raise _named(number, as_api_error(refusal)) from None
         await commit_together(call.room.intake, submissions)
     except AlreadyKeptError:
         return await _replay_batch(call, app, key, messages)
@@ -93,6 +91,17 @@ async def _send_together(call: Call, app: App, key: str, messages: list[msgspec.
     return say(BatchAnswer(items), 202)
 
 
+def _named(number: int, trouble: ApiError) -> ApiError:
+    return ApiError(
+        trouble.code,
+        f"Message {number} of the batch: {trouble.detail}",
+        f"Nothing was taken. {trouble.remedy}",
+        status=trouble.status,
+        errors=trouble.errors,
+        retry_after_seconds=trouble.retry_after_seconds,
+    )
+
+
 async def _replay_batch(call: Call, app: App, key: str, messages: list[msgspec.Raw]) -> Response:
     items = []
     for number, raw in enumerate(messages):
@@ -102,7 +111,3 @@ async def _replay_batch(call: Call, app: App, key: str, messages: list[msgspec.R
             raise reused()
         items.append(BatchItem.of(replay))
     return say(BatchAnswer(items), 202, dict(REPLAYED))
-
-
-def _problem_of(call: Call, error: ApiError) -> Problem:
-    return problem_of(error, call.request.state.request_id)

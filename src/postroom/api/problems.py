@@ -6,8 +6,9 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from postroom.accept import refusals
 from postroom.accept.message_fields import FieldError
-from postroom.errors import RefusalReply, WrongStateError
+from postroom.errors import PostroomError, Refusal, RefusalReply, StoreFullError, WrongStateError
 from postroom.remedies import remedy
 
 DOCS_PATH = "/api/docs#errors"
@@ -135,8 +136,20 @@ def invalid_field(trouble: FieldError) -> ApiError:
     )
 
 
-def wrong_state(trouble: WrongStateError) -> ApiError:
-    return ApiError("wrong_state", str(trouble), "Look at its present state first.")
+def as_api_error(trouble: ApiError | PostroomError) -> ApiError:
+    """Whatever was told, as HTTP says it."""
+    match trouble:
+        case ApiError():
+            return trouble
+        case Refusal():
+            return refused(trouble.reply)
+        case StoreFullError():
+            return refused(refusals.storage_full().reply)
+        case WrongStateError():
+            return ApiError("wrong_state", str(trouble), "Look at its present state first.")
+    return ApiError(
+        "intake_paused", str(trouble), "Send again in a minute; see Postroom's log.", retry_after_seconds=60
+    )
 
 
 def not_found(what: str = "thing") -> ApiError:

@@ -17,6 +17,7 @@ class Parameter:
     description: str
     schema: dict[str, Any] = field(default_factory=lambda: {"type": "string"})
     is_repeatable: bool = False
+    is_required: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,12 @@ class Route:
     gives_media_type: str = "application/json"
     is_idempotent: bool = False
     """Takes an Idempotency-Key."""
+    errors: tuple[int, ...] = ()
+    """Beside those that its form tells: HTTP's codes."""
+
+    @property
+    def has_body(self) -> bool:
+        return self.takes is not None or self.reads_body
 
 
 _BOOLEAN: dict[str, Any] = {"type": "boolean"}
@@ -70,11 +77,11 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "POST", "/attachments", "send", sending.upload, "Upload a file for a later message", "Send",
         gives=shapes.UploadedFile, status=201, reads_body=True, media_types=("application/octet-stream",),
-        parameters=(Parameter("filename", "A name alone, such as report.pdf."),),
+        parameters=(Parameter("filename", "A name alone, such as report.pdf.", is_required=True),),
     ),
     Route(
         "GET", "/messages", "messages:read", reading.list_messages, "List messages", "Messages",
-        gives=shapes.MessagePage,
+        gives=shapes.MessagePage, errors=(400,),
         parameters=(
             Parameter("q", "The words of the console's search, such as status:failed to:@contoso.com."),
             _LIMIT,
@@ -92,6 +99,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "PATCH", "/messages/{message_id}", "messages:write", actions.change_times,
         "Change time, expiry or lane while it waits", "Messages", takes=shapes.ChangedTimes, gives=shapes.FullMessage,
+        errors=(409,),
     ),
     Route(
         "GET", "/messages/{message_id}/events", "messages:read", reading.list_events, "What happened to a message",
@@ -99,16 +107,16 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "GET", "/messages/{message_id}/raw", "content:read", reading.read_raw, "The message as it is stored",
-        "Messages", gives_media_type="message/rfc822",
+        "Messages", gives_media_type="message/rfc822", errors=(410,),
     ),
     Route(
         "GET", "/messages/{message_id}/content", "content:read", reading.read_content,
-        "Texts and files, as a reader shows them", "Messages", gives=shapes.MessageContent,
+        "Texts and files, as a reader shows them", "Messages", gives=shapes.MessageContent, errors=(410, 413),
     ),
     *(
         Route(
             "POST", f"/messages/{{message_id}}/{name}", "messages:write", actions.action(name), summary, "Messages",
-            gives=shapes.FullMessage,
+            gives=shapes.FullMessage, errors=(409,),
         )
         for name, summary in (
             ("cancel", "Send nothing more of it"),
@@ -120,6 +128,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "POST", "/messages/{message_id}/send-again", "messages:write", actions.send_one_again,
         "Send the same content as a new message", "Messages", gives=shapes.AcceptedMessage, status=202,
+        errors=(409, 410, 413, 507),
     ),
     Route("GET", "/apps", "settings:read", apps.list_apps, "List apps and devices", "Apps", gives=shapes.AppList),
     Route(
