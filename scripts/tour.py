@@ -176,7 +176,7 @@ class Tour:
         return self.wait_for(self.person.url, "Sent: accepted by")
 
     def make_app(self) -> str:
-        self.person.open("/apps")
+        self.person.open("/apps/new")
         self.person.submit("/apps", name="HP 2nd floor")
         self.login = search(r"User name: +(\S+)", self.person.text, "the user name")
         self.password = search(r"Password: +([A-Za-z0-9]{16,})", self.person.text, "the password")

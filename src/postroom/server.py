@@ -18,28 +18,30 @@ import structlog
 from postroom.accept.certificate import CertificateFiles, load_or_make_certificate, tls_contexts
 from postroom.accept.drop_folder import DropFolder, prepare_folder
 from postroom.accept.listener_plan import (
+    ListenerAddress,
     ListenerPlan,
+    address_of,
     certificate_addresses,
     plan_listeners,
     plan_proxies,
     require_safe_apps,
 )
 from postroom.accept.local import LocalSocket, QueueDesk
-from postroom.accept.profiles import DEVICE, IMPLICIT_TLS, SUBMISSION, limits_of
+from postroom.accept.profiles import SUBMISSION, limits_of
 from postroom.accept.refused_clients import RefusedClientBook
 from postroom.accept.smtp_server import SmtpServer
 from postroom.accept.submission import Intake
 from postroom.api.administrator_socket import bind_administrator_socket, remove_administrator_socket
 from postroom.api.app import beside, make_api
 from postroom.api.idempotency import RunningRequests
-from postroom.api.room import ApiRoom, ListenerAddress
+from postroom.api.room import ApiRoom
 from postroom.api.uploads import Uploads
 from postroom.checks.finding import Finding
 from postroom.checks.run import verify_mail_server
 from postroom.clock import MICROSECONDS, SystemClock
 from postroom.console.app import make_app
 from postroom.console.listener import ConsoleListener, bind_console
-from postroom.console.rooms import ConsoleRooms, SubmissionAddress
+from postroom.console.rooms import ConsoleRooms
 from postroom.deliver.transports import Transports
 from postroom.deliver.worker import Worker
 from postroom.errors import PostroomError, SettingsError
@@ -246,7 +248,7 @@ class Server:
             verify=partial(self._verify, network, http),
             public_url=self.console_url,
             pages_url=self.simulator_url,
-            submission_address=SubmissionAddress(self.submission_host, self.submission_port, self._host_name),
+            listeners=self._listener_addresses,
             shutdown=self._shutdown,
         )
         api_room = self._make_api_room(intake)
@@ -275,17 +277,8 @@ class Server:
         )
 
     def _listener_addresses(self) -> list[ListenerAddress]:
-        """As devices are told: the local listener is for this machine's programs."""
-        shown = {
-            SUBMISSION: ("Submission", "STARTTLS"),
-            IMPLICIT_TLS: ("Implicit TLS", "SSL/TLS"),
-            DEVICE: ("Device", "none or STARTTLS"),
-        }
-        return [
-            ListenerAddress(shown[it.profile][0], self._host_name, it.port, shown[it.profile][1], it.profile is DEVICE)
-            for it in self.listeners
-            if it.profile in shown
-        ]
+        found = [address_of(plan, self._host_name) for plan in self.listeners]
+        return [address for address in found if address is not None]
 
     def _verify(self, network: Network, http: httpx2.AsyncClient, draft: MailServerDraft) -> AsyncIterator[Finding]:
         return verify_mail_server(draft, network, self.store.mail_servers.renew_draft, self._clock, http)

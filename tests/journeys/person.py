@@ -206,8 +206,9 @@ class Person:
     async def make_app(self, name: str) -> tuple[str, str]:
         """User name and password, as the page shows them once."""
         await self.link("Apps & devices").click()
-        await self.field("Name").fill(name)
-        await self.button("Add, and show its password").click()
+        await self.page.get_by_role("button", name="Add an app or device").click()
+        await self.page.get_by_label("Name", exact=True).fill(name)
+        await self.button("Add it, and show what to enter").click()
         await expect(self.page.get_by_text("This password is shown once.")).to_be_visible()
         login = await _described(self.page, "User name").inner_text()
         return login, await _described(self.page, "Password").inner_text()

@@ -16,7 +16,7 @@ from postroom.console.listener import ConsoleListener, bind_console
 from postroom.ids import public_id
 from postroom.message import Reception
 from postroom.outcome import Failure, FailureClass, Outcome, Refused, Sent, StopCause, TryLater
-from postroom.store.records import Authentication, DialogueLine, MailServerDraft, Settlement
+from postroom.store.records import Authentication, DialogueLine, MailServerDraft, RefusedAttempt, Settlement
 from tests.journeys.watched import Watched, open_chromium
 from tests.unit.console.visitor import EMAIL, PASSPHRASE, House, full_draft, open_house
 
@@ -205,11 +205,16 @@ async def test_apps(console: Console) -> None:
     await console.sign_in()
     await console.house.set_up()
     await console.judge("/apps")
+    await console.judge("/apps/new")
     await console.page.get_by_label("Name", exact=True).fill("HP 2nd floor")
-    await console.page.get_by_role("button", name="Add, and show its password").click()
+    await console.page.get_by_role("button", name="Add it, and show what to enter").click()
     await console.page.get_by_text("This password is shown once").wait_for()
     await console.judge_this("the password")
     await console.judge("/apps")
+    refused = RefusedAttempt("10.2.3.77", "device", "RNP002673", "", "unknown_device", "It is not a known device.", 1)
+    await console.house.store.refused_clients.note([refused])
+    await console.judge("/apps")
     [app] = await console.house.store.apps.list()
+    await console.house.store.api_keys.create(app.app_id, "CI", ("send",), None, "test")
     await console.judge(f"/apps/{public_id(app.app_id)}")
     await console.judge("/nothing-here")

@@ -37,6 +37,36 @@ class ListenerPlan(msgspec.Struct, frozen=True):
         return self.profile.name
 
 
+class ListenerAddress(msgspec.Struct, frozen=True):
+    """Where mail is handed in, as a device's settings name it."""
+
+    name: str
+    host: str
+    host_name: str
+    """In the certificate."""
+    port: int
+    encryption: str
+    is_for_devices: bool
+
+
+_SHOWN = {
+    SUBMISSION: ("Submission", "STARTTLS"),
+    IMPLICIT_TLS: ("Implicit TLS", "SSL/TLS"),
+    DEVICE: ("Device", "none or STARTTLS"),
+}
+"""The local listener is for programs of this machine, which need no settings."""
+
+
+def address_of(plan: ListenerPlan, host_name: str) -> ListenerAddress | None:
+    """What people enter into a device; None for what is not meant for devices."""
+    if plan.profile not in _SHOWN:
+        return None
+    name, encryption = _SHOWN[plan.profile]
+    host = (plan.hosts.replace(",", " ").split() or [""])[0]
+    host = host_name if host in ("0.0.0.0", "::", "*", "") else host  # noqa: S104 - looked for, not bound to
+    return ListenerAddress(name, host, host_name, plan.port, encryption, plan.profile is DEVICE)
+
+
 def own_addresses() -> list[str] | None:
     """The addresses of this machine's interfaces; None where the system does not simply tell them."""
     try:

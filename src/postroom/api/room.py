@@ -10,6 +10,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from postroom.accept.listener_plan import ListenerAddress
 from postroom.accept.sign_in_guard import SignInGuard
 from postroom.accept.submission import Intake
 from postroom.api.caller import Caller
@@ -24,17 +25,6 @@ _UNKNOWN_FIELD = re.compile(r"unknown field `([^`]*)`")
 
 BODY_LIMIT_BYTES = 10 * 1024 * 1024
 """Of a body that is held in memory; larger mail comes as multipart or raw, which stream."""
-
-
-@dataclass(frozen=True)
-class ListenerAddress:
-    """Where mail is handed in, as a device's settings name it."""
-
-    name: str
-    host: str
-    port: int
-    encryption: str
-    is_for_devices: bool
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ from postroom.console.headers import ALWAYS, HeadersMiddleware
 from postroom.console.language import _
 from postroom.console.pages import ROUTES
 from postroom.console.rendering import make_environment
-from postroom.console.rooms import ConsoleRooms, SubmissionAddress
+from postroom.console.rooms import ConsoleRooms
 from postroom.console.session import Brake
 from postroom.console.verification import Verifications
 from postroom.console.visit import Desk, guard, receive_visit, refuse
 
-__all__ = ["ConsoleRooms", "SubmissionAddress", "make_app"]
+__all__ = ["ConsoleRooms", "make_app"]
 
 FORM_LIMIT_BYTES = 128 * 1024
 

@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
+from postroom.accept.listener_plan import ListenerAddress
 from postroom.accept.submission import Intake
 from postroom.checks.finding import Finding
 from postroom.clock import Clock
@@ -26,14 +27,6 @@ class SignInDesk(Protocol):
         ...
 
 
-class SubmissionAddress(NamedTuple):
-    """Where apps hand in their mail, as their settings name it."""
-
-    host: str
-    port: int
-    host_name: str
-
-
 @dataclass(frozen=True)
 class ConsoleRooms:
     """Every object that the pages need."""
@@ -50,7 +43,8 @@ class ConsoleRooms:
     """How people reach the console, without a slash at the end."""
     pages_url: str | None
     """The simulator's pages, in a rehearsal."""
-    submission_address: SubmissionAddress
+    listeners: Callable[[], list[ListenerAddress]]
+    """Where apps hand in their mail, as their settings name it."""
     shutdown: asyncio.Event
     """Set when the server stops: open event streams end at once."""
 

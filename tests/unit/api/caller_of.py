@@ -10,11 +10,12 @@ from typing import Any
 import httpx2
 import msgspec
 
+from postroom.accept.listener_plan import ListenerAddress
 from postroom.accept.sign_in_guard import SignInGuard
 from postroom.accept.submission import Intake
 from postroom.api.app import make_api
 from postroom.api.idempotency import RunningRequests
-from postroom.api.room import ApiRoom, ListenerAddress
+from postroom.api.room import ApiRoom
 from postroom.api.uploads import Uploads
 from postroom.clock import ManualClock
 from postroom.store import Store
@@ -71,8 +72,8 @@ async def open_house(folder: Path, **settings: Any) -> AsyncIterator[House]:
             uploads=Uploads(folder / "data" / "uploads", clock, intake.size_limit_bytes),
             running=RunningRequests(),
             listeners=lambda: [
-                ListenerAddress("Submission", "relay.example", 587, "STARTTLS", False),
-                ListenerAddress("Device", "relay.example", 2525, "none or STARTTLS", True),
+                ListenerAddress("Submission", "relay.example", "relay.example", 587, "STARTTLS", False),
+                ListenerAddress("Device", "relay.example", "relay.example", 2525, "none or STARTTLS", True),
             ],
             shutdown=asyncio.Event(),
         )

@@ -10,11 +10,12 @@ import httpx2
 from msgspec.structs import replace
 from starlette.applications import Starlette
 
+from postroom.accept.listener_plan import ListenerAddress
 from postroom.accept.submission import Intake
 from postroom.checks.finding import Finding, FindingState
 from postroom.clock import Clock, ManualClock
 from postroom.console.app import make_app
-from postroom.console.rooms import ConsoleRooms, SubmissionAddress
+from postroom.console.rooms import ConsoleRooms
 from postroom.identity.refused import SignInRefused
 from postroom.network import Internet
 from postroom.settings import Settings
@@ -185,7 +186,10 @@ async def open_house(folder: Path, *, public_url: str = PUBLIC_URL, is_rehearsal
         verify=checks.verify,
         public_url=public_url,
         pages_url="http://localhost:8026" if is_rehearsal else None,
-        submission_address=SubmissionAddress("127.0.0.1", 2587, "mail.example.lan"),
+        listeners=lambda: [
+            ListenerAddress("Submission", "127.0.0.1", "mail.example.lan", 2587, "STARTTLS", False),
+            ListenerAddress("Device", "127.0.0.1", "mail.example.lan", 2525, "none or STARTTLS", True),
+        ],
         shutdown=asyncio.Event(),
     )
     app = make_app(rooms)

@@ -26,7 +26,7 @@ async def show(visit: Visit) -> Response:
         counts=await messages.counts(),
         next_url=_url(words, following) if following else "",
         first_url=_url(words) if cursor else "",
-        submission=visit.rooms.submission_address,
+        submission=next(iter(visit.rooms.listeners()), None),
     )
 
 

@@ -48,7 +48,7 @@ async def _hand_in(visit: Visit, mail_server: MailServer, recipient: str) -> int
         recipient=recipient,
         instance_name=rooms.settings.instance_name,
         code_word=code_word,
-        host_name=rooms.submission_address.host_name,
+        host_name=rooms.intake.host_name,
         mail_server=f"{mail_server.host}:{mail_server.port}",
         now_us=visit.now_us,
     )
