@@ -1,6 +1,7 @@
 """What a head says: everything that policy, repair and pages need to know of it. No I/O."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 import msgspec
 
@@ -30,6 +31,8 @@ class HeadFacts(msgspec.Struct, frozen=True):
     """Empty when it is missing."""
     date: bytes
     """Empty when it is missing."""
+    incomplete: dict[bytes, tuple[AddressEntry, ...]]
+    """The entries of To and Cc, where not one of them has a domain; with the default one."""
     names: frozenset[bytes]
     """Of those of recipients, replies and parts that are there and not empty, in lower case."""
     received: tuple[bytes, ...]
@@ -63,6 +66,7 @@ def read_facts(head: Head, default_domain: str = "") -> HeadFacts:
         subject=readable_text(values.get(b"subject", b"")),
         message_id=values.get(b"message-id", b"")[:_MESSAGE_ID_LIMIT_BYTES].decode("ascii", "replace"),
         date=values.get(b"date", b""),
+        incomplete=_incomplete(values, default_domain),
         names=frozenset(name for name, value in values.items() if value),
         received=tuple(head.raw(field) for field in fields.get(b"received", ())),
         idempotency_key=_idempotency_key(values.get(IDEMPOTENCY_FIELD, b"")),
@@ -76,6 +80,16 @@ def _entries_of(values: Mapping[bytes, bytes], name: bytes, default_domain: str)
         return read_entries(values[name], default_domain) if name in values else ()
     except AddressFieldError as trouble:
         raise head_not_readable(f"in its {_ONCE[name]} field {trouble}") from None
+
+
+def _incomplete(values: Mapping[bytes, bytes], default_domain: str) -> dict[bytes, tuple[AddressEntry, ...]]:
+    found = {}
+    for name in (b"to", b"cc"):
+        value = values.get(name, b"")
+        if default_domain and value and b"@" not in value and b":" not in value:  # a group needs none
+            with suppress(AddressFieldError):
+                found[name] = read_entries(value, default_domain)
+    return found
 
 
 def _idempotency_key(value: bytes) -> str:

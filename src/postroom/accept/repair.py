@@ -148,7 +148,17 @@ class _Repair:
 
     # ---- whom it is to, and the rest ----
 
+    def _complete_recipients(self) -> None:
+        """Cron writes `To: root`."""
+        for name, shown in ((b"to", "To"), (b"cc", "Cc")):
+            entries = self._facts.incomplete.get(name, ())
+            if entries:
+                self._replace(name, f"{shown}: " + ",\r\n ".join(_entry(it.name, it.address) for it in entries))
+                addresses = ", ".join(it.address for it in entries)
+                self._repairs.append(f"Completed {shown} to {addresses}, because its domain was missing.")
+
     def _repair_recipients(self) -> None:
+        self._complete_recipients()
         if self._facts.names & {b"to", b"cc"} or not self._plan.recipients:
             return
         only = self._plan.recipients[0] if len(self._plan.recipients) == 1 else ""

@@ -49,16 +49,12 @@ class LineFixer:
         self._holds_cr = chunk.endswith(b"\r")  # the next chunk says whether its LF follows
         if self._holds_cr:
             chunk = chunk[:-1]
-        if self._is_head:
-            position = 0
-            for found in _LINE.finditer(chunk):
-                yield self._pass_on(found[0])
-                position = found.end()
-                if not self._is_head:
-                    break
-            chunk = chunk[position:]
-        if chunk:
-            yield self._watch(chunk)
+        position = 0
+        while self._is_head and (found := _LINE.match(chunk, position)):
+            yield self._pass_on(found[0])
+            position = found.end()
+        if position < len(chunk):
+            yield self._watch(chunk[position:])
 
     def finish(self) -> bytes:
         """What was held back; a last line without an end keeps lacking it."""

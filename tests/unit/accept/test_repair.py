@@ -95,7 +95,7 @@ def test_facts_of_a_head() -> None:
 
 # ---- the sender ----
 
-NEW = {"new_sender": "noreply@contoso.example", "recipients": ("bob@fabrikam.example",)}
+NEW: dict[str, Any] = {"new_sender": "noreply@contoso.example", "recipients": ("bob@fabrikam.example",)}
 
 
 def fields_of(repaired: RepairedHead, name: str) -> list[str]:
@@ -167,6 +167,13 @@ def test_a_message_that_names_no_recipient_gets_a_to(said: bytes, recipients: tu
     repaired = repair(GOOD + said + b"\r\n", recipients=recipients)
     assert fields_of(repaired, "To") == [wanted]
     assert f"Added To: {wanted}, because the message named no recipient." in repaired.repairs
+
+
+def test_a_recipient_without_a_domain_gets_the_default_one() -> None:
+    repaired = repair(GOOD + b"To: root\r\nCc: Ops <ops>, anna\r\n\r\n", default_domain="contoso.example")
+    assert fields_of(repaired, "To") == ["<root@contoso.example>"]
+    assert fields_of(repaired, "Cc") == ["Ops <ops@contoso.example>,\r\n <anna@contoso.example>"]
+    assert "Completed To to root@contoso.example, because its domain was missing." in repaired.repairs
 
 
 def test_a_cc_alone_is_enough() -> None:
