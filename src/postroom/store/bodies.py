@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import structlog
+
 from postroom.clock import HOUR_US, Clock
 from postroom.errors import StoreUnavailableError
 from postroom.store.calls import Calls
@@ -27,6 +29,8 @@ WRITE_BYTES = 256 * 1024  # collected before a thread is asked to write
 ORPHAN_AGE_US = HOUR_US
 
 T = TypeVar("T")
+
+_log = structlog.stdlib.get_logger("postroom.store")
 
 
 class BodyFiles:
@@ -177,7 +181,9 @@ class BodyWriter:
             await self._steps.run(step)
         except OSError as trouble:
             await self.discard()
-            raise as_disk_error(trouble) from trouble
+            error = as_disk_error(trouble)
+            _log.warning("not stored", reason=str(error))
+            raise error from trouble
 
     def _flush(self) -> None:
         self._files.faults.reach("before_body_write")

@@ -13,8 +13,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import structlog
 
 from postroom.clock import MINUTE_US
-from postroom.errors import StoreUnavailableError
-from postroom.store.database import PAGE_BYTES, Connection, as_store_error, file_identity
+from postroom.errors import StoreFullError, StoreUnavailableError
+from postroom.store.database import PAGE_BYTES, Connection, as_store_error, file_identity, is_busy
 from postroom.store.faults import Crash, FaultPoints
 
 CHECKPOINT_FROM_BYTES = 16 * 1024 * 1024
@@ -83,8 +83,11 @@ class Committer:
         try:
             answers = self._commit_together(requests)
         except Exception as trouble:
-            if len(requests) == 1:
-                return [Answer(requests[0], None, as_store_error(trouble))]
+            if len(requests) == 1 or _is_nobodys_fault(trouble):
+                error = as_store_error(trouble)
+                if isinstance(error, StoreFullError | StoreUnavailableError):
+                    _log.warning("not stored", requests=len(requests), reason=str(error))
+                return [Answer(request, None, error) for request in requests]
             return [answer for request in requests for answer in self.commit([request])]
         self._faults.reach("after_commit")
         self._log_bytes += PAGES_A_BATCH * PAGE_BYTES + sum(request.size_bytes for request in requests)
@@ -173,6 +176,12 @@ class Committer:
         if not self._faults.has_crashed:
             self.tidy(from_bytes=1)
         self.connection.close()
+
+
+def _is_nobodys_fault(trouble: Exception) -> bool:
+    """Nothing was tried yet: each request by itself would only wait as long again."""
+    is_locked = isinstance(trouble, sqlite3.Error) and is_busy(trouble)
+    return is_locked or isinstance(trouble, StoreUnavailableError)
 
 
 def _by_work(requests: Sequence[Request]) -> list[tuple[Work[Any, Any], list[Request]]]:

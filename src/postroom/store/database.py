@@ -199,9 +199,14 @@ def advice(trouble: sqlite3.Error) -> str:
         return "The file is damaged: stop Postroom and restore it from a backup."
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
         return "Let the user that runs Postroom write to the folder and to the file."
-    if code == sqlite3.SQLITE_BUSY:
+    if is_busy(trouble):
         return "Another program holds the file; close it."
     return "Nothing was acknowledged; what is stored stays."
+
+
+def is_busy(trouble: sqlite3.Error) -> bool:
+    """Somebody else holds the lock for writing, for longer than we wait."""
+    return getattr(trouble, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def to_json(value: Any) -> str:

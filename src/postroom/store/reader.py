@@ -5,9 +5,13 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import TypeVar
 
+import structlog
+
 from postroom.errors import StoreUnavailableError
 from postroom.store.calls import Calls
-from postroom.store.database import Connection
+from postroom.store.database import Connection, advice
+
+_log = structlog.stdlib.get_logger("postroom.store")
 
 T = TypeVar("T")
 
@@ -35,7 +39,9 @@ class Reader:
             finally:
                 connection.roll_back()
         except sqlite3.Error as trouble:
-            raise StoreUnavailableError(f"The database could not be read: {trouble}.") from trouble
+            error = StoreUnavailableError(f"The database could not be read: {trouble}. {advice(trouble)}")
+            _log.warning("not read", reason=str(error))
+            raise error from trouble
         finally:
             self._idle.put(connection)
 
