@@ -104,6 +104,9 @@ class Serving:
         self._process.kill()
         self._process.wait()
 
+    def send_signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
     def terminate(self, seconds: float = PATIENCE_SECONDS) -> int:
         """SIGTERM, and the exit code."""
         self._process.send_signal(signal.SIGTERM)
