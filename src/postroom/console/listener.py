@@ -48,7 +48,8 @@ class ConsoleListener:
 def bind_console(host: str, port: int) -> socket.socket:
     """A socket for the console, bound before the pages exist because they name its port; OSError when it is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio turns Nagle off for what names its protocol only; else answers wait 40 ms for a delayed ACK.
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))

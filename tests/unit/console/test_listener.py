@@ -1,5 +1,7 @@
 """The console's own HTTP server: whom it takes a request to be from."""
 
+import socket
+
 import httpx2
 import pytest
 from starlette.applications import Starlette
@@ -28,3 +30,11 @@ async def test_only_behind_a_proxy_a_header_says_who_asks(is_behind_proxy: bool,
     finally:
         await listener.stop()
     assert answer.text == seen
+
+
+def test_an_answer_does_not_wait_for_a_delayed_acknowledgement() -> None:
+    """asyncio sets TCP_NODELAY for sockets that name TCP, and only for those."""
+    bound = bind_console("127.0.0.1", 0)
+    bound.setblocking(True)
+    with bound, socket.create_connection(bound.getsockname()), bound.accept()[0] as accepted:
+        assert accepted.proto == socket.IPPROTO_TCP
