@@ -1,12 +1,12 @@
 """The OpenAPI 3.1 document, made from the table of routes and from the structures that validate."""
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from postroom import __version__
-from postroom.api import examples
+from postroom.api import examples, shapes
 from postroom.api.problems import Problem
 from postroom.api.room import BODY_LIMIT_BYTES
 from postroom.api.routes import BASE, ROUTES, Parameter, Route
@@ -44,6 +44,20 @@ _HEADERS: JsonObject = {
     "X-RateLimit-Reset": ("Seconds until it is whole again.", "integer"),
     "Idempotency-Replayed": ("`true`: the request came before, and this is its answer.", "string"),
     "WWW-Authenticate": ("How a key is sent.", "string"),
+}
+
+
+class _Made(NamedTuple):
+    """Where an answer has the id of what was made, and which parameter takes it."""
+
+    name: str
+    place: str
+
+
+_MADE = {
+    shapes.AcceptedMessage: _Made("message_id", "$response.body#/id"),
+    shapes.CreatedApp: _Made("app_id", "$response.body#/app/id"),
+    shapes.CreatedKey: _Made("key_id", "$response.body#/key/id"),
 }
 _KEY: JsonObject = {
     "name": "Idempotency-Key",
@@ -101,7 +115,7 @@ def _operation(route: Route) -> JsonObject:
         "description": f"{told}\n\nScope: `{route.scope}`.",
         "security": [{"key": [route.scope]}, *([{"basic": []}] if route.scope == "send" else [])],
         "parameters": [
-            *(_path_parameter(name) for name in re.findall(r"{(\w+)}", route.path)),
+            *map(_path_parameter, _names_in(route.path)),
             *map(_query_parameter, route.parameters),
             *([_KEY] if route.is_idempotent else []),
         ],
@@ -203,19 +217,29 @@ def _success(route: Route) -> JsonObject:
         "headers": _header_references(*headers),
         "content": {route.gives_media_type: {"schema": schema}},
     }
-    if route.status == 202 and not route.path.endswith("/batch"):
-        response["links"] = {
-            name: {
-                "operationId": _operation_id("get", path),
-                "parameters": {"message_id": "$response.body#/id"},
-                "description": text,
-            }
-            for name, path, text in (
-                ("message", "/messages/{message_id}", "What became of it."),
-                ("events", "/messages/{message_id}/events", "Step by step."),
-            )
+    links = _links(route)
+    return {**response, "links": links} if links else response
+
+
+def _links(route: Route) -> JsonObject:
+    """What can be done with the thing that was made, whose id the answer has."""
+    made = _MADE.get(route.gives) if route.status in (201, 202) else None
+    if made is None:
+        return {}
+    places = {made.name: made.place, **{name: f"$request.path.{name}" for name in _names_in(route.path)}}
+    return {
+        _operation_id(other.method, other.path): {
+            "operationId": _operation_id(other.method, other.path),
+            "parameters": {name: places[name] for name in _names_in(other.path)},
+            "description": f"{other.summary}.",
         }
-    return response
+        for other in ROUTES
+        if made.name in _names_in(other.path) and set(_names_in(other.path)) <= set(places)
+    }
+
+
+def _names_in(path: str) -> list[str]:
+    return re.findall(r"{(\w+)}", path)
 
 
 def _problem(status: int, *others: JsonObject) -> JsonObject:
