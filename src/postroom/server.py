@@ -6,7 +6,7 @@ import contextlib
 import datetime
 import random
 import socket
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -78,6 +78,8 @@ class Server:
         self._settings = settings
         self._clock = SystemClock()
         self._stack = contextlib.AsyncExitStack()
+        self._doors: list[Callable[[], Awaitable[None]]] = []
+        """What closes each way in: all of them at once, or mail would come by one while another finishes."""
         self._shutdown = asyncio.Event()
         self._running: set[asyncio.Task[None]] = set()
         self._fallen: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -114,6 +116,11 @@ class Server:
         return self._submission.port
 
     @property
+    def sendmail_socket(self) -> str:
+        """Where `sendmail` reaches us; empty when that is switched off."""
+        return self._settings.sendmail.socket if self._settings.sendmail.enabled else ""
+
+    @property
     def _submission(self) -> ListenerPlan:
         section = self._settings.submission
         named = ListenerPlan(SUBMISSION, section.host, section.port)
@@ -130,7 +137,10 @@ class Server:
     async def stop(self) -> None:
         """No new mail, what runs is finished within the grace, everything is closed."""
         self._shutdown.set()
-        await self._stack.aclose()
+        try:
+            await asyncio.gather(*(close() for close in self._doors))
+        finally:
+            await self._stack.aclose()
         if not self._fallen.done():
             self._fallen.cancel()
 
@@ -207,7 +217,7 @@ class Server:
             proxies=plan_proxies(self._settings),
             note_refused=refused.note,
         )
-        self._stack.push_async_callback(self.smtp_server.stop, GRACE_SECONDS)
+        self._doors.append(partial(self.smtp_server.stop, GRACE_SECONDS))
         for plan in plans:
             start = self.smtp_server.start(plan.hosts, plan.port, plan.profile)
             port = await _listening(f"{plan.section}.port", plan.port, start)
@@ -254,11 +264,11 @@ class Server:
         api_room = self._make_api_room(intake)
         app = beside(make_app(rooms), make_api(api_room))
         listener = ConsoleListener(app, bound, is_behind_proxy=rooms.is_secure)
-        self._stack.push_async_callback(listener.stop)
+        self._doors.append(listener.stop)
         folder = self._settings.data_path
         self._stack.callback(remove_administrator_socket, folder)
         commands = ConsoleListener(make_api(api_room, is_administrator=True), bind_administrator_socket(folder))
-        self._stack.push_async_callback(commands.stop)
+        self._doors.append(commands.stop)
         if not await self.store.people.has_any():
             self.setup_url = f"{self.console_url}/setup?token={await self.store.people.make_setup_link_token()}"
 

@@ -67,6 +67,14 @@ def address_of(plan: ListenerPlan, host_name: str) -> ListenerAddress | None:
     return ListenerAddress(name, host, host_name, plan.port, encryption, plan.profile is DEVICE)
 
 
+def fitting(addresses: Iterable[ListenerAddress], app: App) -> list[ListenerAddress]:
+    """Where this app may hand in: a device that does not sign in has one listener; an old one that does has all."""
+    if not app.needs_sign_in:
+        return [address for address in addresses if address.is_for_devices]
+    may_use_old = app.is_legacy and bool(app.addresses)
+    return [address for address in addresses if may_use_old or not address.is_for_devices]
+
+
 def own_addresses() -> list[str] | None:
     """The addresses of this machine's interfaces; None where the system does not simply tell them."""
     try:

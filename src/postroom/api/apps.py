@@ -7,6 +7,7 @@ import msgspec
 from starlette.responses import Response
 
 from postroom.accept.legacy import why_not_allowed
+from postroom.accept.listener_plan import fitting
 from postroom.api.problems import ApiError, invalid, not_found
 from postroom.api.room import Call, app_id_text, read_id, say
 from postroom.api.shapes import (
@@ -74,7 +75,6 @@ async def show_sheet(call: Call) -> Response:
     senders = app.senders
     if not senders:
         senders = tuple(filter(None, ((await call.room.store.mail_servers.default()).sender,)))
-    fitting = [it for it in call.room.listeners() if it.is_for_devices != app.needs_sign_in or app.is_legacy]
     return say(
         AppSheet(
             name=app.name,
@@ -82,7 +82,9 @@ async def show_sheet(call: Call) -> Response:
             needs_sign_in=app.needs_sign_in,
             addresses=list(app.addresses),
             senders=list(senders),
-            listeners=[ListenerLine(it.name, it.host, it.port, it.encryption) for it in fitting],
+            listeners=[
+                ListenerLine(it.name, it.host, it.port, it.encryption) for it in fitting(call.room.listeners(), app)
+            ],
         )
     )
 

@@ -80,6 +80,8 @@ def _say_where(server: Server) -> None:
         label, remark = LISTENERS[plan.section]
         places = ", ".join(_place(host, plan.port) for host in plan.hosts.split())
         click.echo(f"{label:<17}{places} ({remark})")
+    if server.sendmail_socket:
+        click.echo(f"sendmail         {server.sendmail_socket} (every user of this machine)")
     if server.setup_url is not None:
         click.echo(f"Set up: open     {server.setup_url}")
         click.echo("                 (works once, for 60 minutes; a new start prints a new one)")

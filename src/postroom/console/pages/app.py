@@ -6,7 +6,7 @@ import msgspec
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from postroom.accept.listener_plan import ListenerAddress
+from postroom.accept.listener_plan import fitting
 from postroom.accept.networks import holds, parse_networks
 from postroom.console.forms import Form, Troubles
 from postroom.console.language import _
@@ -95,7 +95,7 @@ async def show_credentials(visit: Visit, app: App, password: str) -> Response:
         app=app,
         password=password,
         mail_server=await visit.rooms.store.mail_servers.default(),
-        listeners=_listeners(visit, app),
+        listeners=fitting(visit.rooms.listeners(), app),
     )
 
 
@@ -115,7 +115,7 @@ async def _page(visit: Visit, app: App, form: Form, troubles: Troubles) -> Respo
         troubles=troubles,
         app_form=app_form,
         mail_server=await store.mail_servers.default(),
-        listeners=_listeners(visit, app),
+        listeners=fitting(visit.rooms.listeners(), app),
         passwords=await store.apps.passwords(app.app_id),
         keys=await store.api_keys.list(app.app_id),
         scopes=SCOPES,
@@ -123,12 +123,6 @@ async def _page(visit: Visit, app: App, form: Form, troubles: Troubles) -> Respo
         api_url=f"{visit.rooms.public_url}/api/v1/messages",
         form=form,
     )
-
-
-def _listeners(visit: Visit, app: App) -> list[ListenerAddress]:
-    """Those that fit: devices without a sign-in have one of their own, and old ones may use it, too."""
-    may_use_old = app.is_legacy and bool(app.addresses)
-    return [it for it in visit.rooms.listeners() if it.is_for_devices != app.needs_sign_in or may_use_old]
 
 
 def _refused_of(app: App, refused: Sequence[RefusedClient]) -> list[RefusedClient]:
