@@ -10,7 +10,7 @@ import pytest
 from tests.faults.crowd import Note
 from tests.faults.oracle import judge
 from tests.faults.serving import ALL_LISTENERS, SENDER, Postroom, Serving, postroom_in, wait_for, witness_in
-from tests.faults.ways import Answer, compose, connect, read_reply, say
+from tests.faults.ways import Answer, Ways, compose, connect, read_reply, say
 
 pytestmark = pytest.mark.anyio
 
@@ -80,9 +80,13 @@ class Upload:
         reader, writer = await connect(host)
         head = (
             f"POST /api/v1/messages?sender={SENDER} HTTP/1.1\r\nHost: {host}\r\nContent-Type: message/rfc822\r\n"
-            f"Authorization: Bearer {postroom.api_key}\r\nContent-Length: {len(content)}\r\n\r\n"
+            f"Authorization: Bearer {postroom.api_key}\r\nContent-Length: {len(content)}\r\n"
+            "Expect: 100-continue\r\n\r\n"
         )
-        writer.write(head.encode() + content[:200])
+        writer.write(head.encode())
+        assert b" 100 " in await asyncio.wait_for(reader.readline(), 20)
+        assert await reader.readline() == b"\r\n"
+        writer.write(content[:200])
         return cls(reader, writer, content[200:])
 
     async def finish(self) -> Answer:
@@ -108,7 +112,8 @@ async def test_what_is_on_its_way_is_finished_and_nothing_else_is_taken(postroom
         await asyncio.to_thread(be_told_to_stop, serving)
         idle = await read_reply(idle_reader)
         idle_writer.close()
-        late = [await come_late(where[name]) for name in ("smtp", "local", "implicit_tls", "device", "console")]
+        late = [await come_late(where[name]) for name in ("smtp", "local", "implicit_tls", "device")]
+        late.append(await upload_late(postroom, where))
         answers = {message_id: await client.finish() for message_id, client in on_their_way.items()}
         exit_code = await asyncio.to_thread(serving.wait_until_gone, 30)
         assert (idle.code, idle.text[:9]) == (421, "421 4.3.2"), "an open envelope is no message yet"
@@ -135,18 +140,21 @@ def be_told_to_stop(serving: Serving) -> None:
 
 
 async def come_late(place: str) -> Answer:
-    """A new connection after the signal: refused, or told 421."""
+    """A new connection after the signal: refused, cut, or told 421."""
     try:
-        reader, writer = await connect(place.removeprefix("http://").replace("localhost", "127.0.0.1"))
+        reader, writer = await connect(place)
     except OSError as refused:
         return Answer(0, str(refused))
     try:
-        if place.startswith("http"):
-            writer.write(b"POST /api/v1/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
-            status = (await asyncio.wait_for(reader.readline(), 20)).split()
-            return Answer(int(status[1]) if len(status) > 1 else 0, "")
         return await read_reply(reader)
     except OSError as cut:
         return Answer(0, str(cut))
     finally:
         writer.close()
+
+
+async def upload_late(postroom: Postroom, where: dict[str, str]) -> Answer:
+    try:
+        return await Ways(postroom, where).raw("<late@witness.test>", ("ops@witness.test",), BODY)
+    except OSError as refused:
+        return Answer(0, str(refused))

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import uvicorn
 from starlette.types import ASGIApp
 
-GRACE_SECONDS = 3
+GRACE_SECONDS = 30
+"""As for SMTP: a large message that comes over HTTP is finished too. Event streams end by themselves."""
 
 
 class _QuietServer(uvicorn.Server):
@@ -40,7 +41,7 @@ class ConsoleListener:
         self._task = asyncio.create_task(self._server.serve([bound]), name="console")
 
     async def stop(self) -> None:
-        """Finish what runs, within a few seconds; event streams must have ended by themselves."""
+        """Finish what runs, within the grace; event streams must have ended by themselves."""
         self._server.should_exit = True
         await self._task
 
