@@ -2,7 +2,11 @@
 """Write the pages of docs/ that are made from the code; a test holds them equal."""
 
 from pathlib import Path
+from typing import Any
 
+from postroom.api.error_codes import error_codes
+from postroom.api.openapi import make_document
+from postroom.api.routes import BASE, ROUTES, Route
 from postroom.message import CRASH_COLUMN, TRANSITIONS
 from postroom.settings import setting_keys
 from postroom.simulator.aadsts import read_problems
@@ -129,7 +133,80 @@ def unconfirmed_page() -> str:
     return "\n".join(parts) + "\n"
 
 
+def api_page() -> str:
+    document = make_document()
+    parts = [
+        "# The HTTP API\n",
+        STAMP,
+        "A running Postroom shows the same at `/api/docs`, and has the OpenAPI document at `/api/openapi.json`.\n"
+        "How to begin: [sending-over-http.md](sending-over-http.md).\n",
+    ]
+    for group in dict.fromkeys(route.group for route in ROUTES):
+        parts += [f"## {group}\n", "| Route | What it does | Scope |", "|---|---|---|"]
+        parts += [
+            f"| `{route.method} {BASE}{route.path}` | {route.summary} | `{route.scope}` |"
+            for route in ROUTES
+            if route.group == group
+        ]
+        parts.append("")
+        parts += [_describe_route(route, document) for route in ROUTES if route.group == group and route.parameters]
+    parts += [
+        "## Errors\n",
+        "Every error has the same body: [Problem](#problem). It is `application/json`, and `application/problem+json`\n"
+        "for who asks for that.\n",
+        "| Status | Code | Meaning |",
+        "|---|---|---|",
+        *(f"| {it.status} | `{it.code}` | {it.meaning} |" for it in error_codes()),
+        "\n## Structures\n",
+    ]
+    parts += [_describe_structure(name, it) for name, it in sorted(document["components"]["schemas"].items())]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _describe_route(route: Route, document: dict[str, Any]) -> str:
+    operation = document["paths"][BASE + route.path][route.method.lower()]
+    lines = [f"`{route.method} {BASE}{route.path}` takes in its address:\n"]
+    for parameter in operation["parameters"]:
+        if parameter["in"] != "path":
+            where = "the header " if parameter["in"] == "header" else ""
+            lines.append(f"* {where}`{parameter['name']}`: {parameter['description']}")
+    return "\n".join(lines) + "\n"
+
+
+def _describe_structure(name: str, schema: dict[str, Any]) -> str:
+    lines = [f'### <a id="{name.lower()}"></a>{name}\n']
+    if schema.get("description"):
+        lines.append(schema["description"].strip() + "\n")
+    if "enum" in schema:
+        lines.append("One of " + ", ".join(f"`{value}`" for value in schema["enum"]) + ".\n")
+    if schema.get("properties"):
+        lines += ["| Field | Kind | Meaning |", "|---|---|---|"]
+        needed = set(schema.get("required", ()))
+        for field, it in schema["properties"].items():
+            mark = ", needed" if field in needed and not name.endswith(("Line", "Message", "Page")) else ""
+            lines.append(f"| `{field}` | {_describe_kind(it)}{mark} | {it.get('description', '')} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _describe_kind(schema: dict[str, Any]) -> str:
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
+    if "anyOf" in schema:
+        return " or ".join(dict.fromkeys(map(_describe_kind, schema["anyOf"])))
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    if schema.get("type") == "array":
+        items = schema.get("items")
+        return f"list of {_describe_kind(items)}" if isinstance(items, dict) and items else "list"
+    kind = str(schema.get("format") or schema.get("type") or "anything")
+    most = schema.get("maxLength") or schema.get("maximum")
+    return kind + (f", at most {most}" if most else "")
+
+
 PAGES = {
+    "api.md": api_page,
     "settings.md": settings_page,
     "states.md": states_page,
     "fault-addresses.md": fault_addresses_page,

@@ -1,16 +1,18 @@
 """The page that documents the API, made from the same table: no script, nothing from elsewhere."""
 
+import re
 from functools import cache
 from html import escape
 from importlib.resources import files
 from typing import Any
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route as WebRoute
 
+from postroom.api.error_codes import error_codes
 from postroom.api.openapi import make_document
-from postroom.api.problems import STATUS_OF
 
 _HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -78,7 +80,7 @@ def _introduction() -> str:
         "<em>Apps &amp; devices</em>; each belongs to an app and has that app's senders and limits. "
         "<strong>202 means: stored on the disk.</strong> Trouble at Microsoft is never an error of a request: "
         "it shows in the message's status.</p>"
-        f"<pre><code>{escape(example)}</code></pre>"
+        f"<pre tabindex=0><code>{escape(example)}</code></pre>"
         '<p>The same as data: <a href="/api/openapi.json">openapi.json</a>.</p>'
     )
 
@@ -96,6 +98,12 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
     )
     body = operation.get("requestBody", {}).get("content", {})
     takes = "".join(f"<li><code>{escape(kind)}</code> {_shape(it['schema'])}</li>" for kind, it in body.items())
+    shown = "".join(
+        f"<figure><figcaption>{escape(it.get('summary', 'Example'))}</figcaption>"
+        f"<pre tabindex=0><code>{escape(_formatted(it['value']))}</code></pre></figure>"
+        for kind in body.values()
+        for it in kind.get("examples", {}).values()
+    )
     gives = "".join(
         f"<li><code>{status}</code> {_shape(next(iter(it['content'].values()))['schema'])}</li>"
         for status, it in operation["responses"].items()
@@ -104,21 +112,32 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
     return (
         f'<section id="{operation["operationId"]}"><h2>{escape(operation["summary"])}</h2>'
         f'<p class="route"><code><b>{method}</b> {escape(path)}</code></p>'
-        f"<p>{escape(operation['description']).replace('`', '')}</p>{table}"
-        + (f"<h3>Takes</h3><ul>{takes}</ul>" if takes else "")
+        f"{_paragraphs(operation['description'])}{table}"
+        + (f"<h3>Takes</h3><ul>{takes}</ul>{shown}" if takes else "")
         + f"<h3>Answers</h3><ul>{gives}</ul></section>"
     )
 
 
+def _paragraphs(text: str) -> str:
+    """Blank lines and `code` of Markdown, which is all that the descriptions have."""
+    marked = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+    return "".join(f"<p>{part}</p>" for part in marked.split("\n\n"))
+
+
+def _formatted(value: Any) -> str:
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+
+
 def _errors() -> str:
     rows = "".join(
-        f'<tr id="errors-{code}"><th scope=row><code>{code}</code></th><td>{status}</td></tr>'
-        for code, status in sorted(STATUS_OF.items(), key=lambda pair: (pair[1], pair[0]))
+        f'<tr id="errors-{it.code}"><th scope=row><code>{it.code}</code></th><td>{it.status}</td>'
+        f"<td>{escape(it.meaning)}</td></tr>"
+        for it in error_codes()
     )
     return (
         '<section id="errors"><h2>Errors</h2><p>Every error has the same body: see '
-        '<a href="#structure-Problem">Problem</a>. Refusals of the intake, such as sender_not_allowed, have the codes '
-        f"that SMTP's replies have, too.</p><table><thead><tr><th>Code</th><th>Status</th></tr></thead>"
+        '<a href="#structure-Problem">Problem</a>. What is <code>retryable</code> is sent again later, unchanged.</p>'
+        "<table><thead><tr><th>Code</th><th>Status</th><th>Meaning</th></tr></thead>"
         f"<tbody>{rows}</tbody></table></section>"
     )
 

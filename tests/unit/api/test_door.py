@@ -8,6 +8,7 @@ import httpx2
 import pytest
 
 from postroom.api.app import make_api
+from postroom.api.error_codes import MEANINGS, error_codes
 from postroom.api.openapi import make_document
 from postroom.api.problems import STATUS_OF
 from postroom.api.routes import BASE, ROUTES
@@ -213,6 +214,7 @@ async def test_the_document_names_every_route_and_the_page_needs_nothing_from_el
     assert "http://" not in page.text.replace("http://www.w3.org", "")
     for route in ROUTES:
         assert route.summary.replace("'", "&#x27;").replace("&", "&amp;").split("&")[0] in page.text
-    for code in STATUS_OF:
-        assert f'id="errors-{code}"' in page.text
+    assert set(STATUS_OF) == set(MEANINGS)
+    for it in error_codes():
+        assert f'id="errors-{it.code}"' in page.text
     assert (await house.client.get("/api/docs.css")).headers["content-type"].startswith("text/css")
