@@ -40,8 +40,8 @@ class LineScanner:
         if self._held_cr:
             chunk = chunk[:-1]
         text = chunk.replace(b"\r\n", b"")
-        self._check_bytes(chunk, text)
-        self._check_lengths(chunk)
+        if any(letter in text for letter, _ in _FORBIDDEN) or self._has_long_line(chunk):
+            raise self._first_trouble(chunk)
         self._ended_lines += (len(chunk) - len(text)) // 2
         self.is_eight_bit = self.is_eight_bit or not text.isascii()
 
@@ -50,28 +50,35 @@ class LineScanner:
         if self._held_cr:
             raise LineError("bare_cr", self._ended_lines + 1)
 
-    def _check_bytes(self, chunk: bytes, text: bytes) -> None:
-        for letter, kind in _FORBIDDEN:
-            if letter in text:
-                # The line ends are hidden, so that the letter is found where it stands alone.
-                position = chunk.replace(b"\r\n", b"\x01\x01").index(letter)
-                raise LineError(kind, self._line_at(chunk, position))
+    def _has_long_line(self, chunk: bytes) -> bool:
+        """Jumps from the last line end within reach to the next: about one step for each 998 bytes.
 
-    def _check_lengths(self, chunk: bytes) -> None:
-        """Jumps from the last line end within reach to the next: about one step for each 998 bytes."""
+        Afterwards it is known how much of the last line has come.
+        """
         start = 0
         reach = _LINE_WITH_END - self._open_bytes
         while len(chunk) - start > reach:
             end = chunk.rfind(b"\r\n", start, start + reach)
             if end < 0:
-                raise LineError("long_line", self._line_at(chunk, start))
+                return True
             start, reach = end + 2, _LINE_WITH_END
         end = chunk.rfind(b"\r\n", start)
         if end >= 0:
             start = end + 2
-        self._open_bytes = (0 if start else self._open_bytes) + len(chunk) - start
-        if self._open_bytes > LINE_LIMIT_BYTES:
-            raise LineError("long_line", self._line_at(chunk, len(chunk)))
+        open_bytes = (0 if start else self._open_bytes) + len(chunk) - start
+        if open_bytes > LINE_LIMIT_BYTES:
+            return True
+        self._open_bytes = open_bytes
+        return False
 
-    def _line_at(self, chunk: bytes, position: int) -> int:
-        return self._ended_lines + chunk.count(b"\r\n", 0, position) + 1
+    def _first_trouble(self, chunk: bytes) -> LineError:
+        """The one that comes first, so that it does not depend on the chunks which is told."""
+        number, open_bytes = self._ended_lines + 1, self._open_bytes
+        for line in chunk.split(b"\r\n"):
+            places = [(line.find(letter), kind) for letter, kind in _FORBIDDEN if letter in line]
+            if open_bytes + len(line) > LINE_LIMIT_BYTES:
+                places.append((LINE_LIMIT_BYTES - open_bytes, "long_line"))
+            if places:
+                return LineError(min(places)[1], number)
+            number, open_bytes = number + 1, 0
+        raise AssertionError("there is a trouble, or this is not called")

@@ -124,7 +124,7 @@ async def test_a_form_without_its_token_does_nothing(house: House) -> None:
 )
 async def test_a_form_from_another_site_does_nothing_even_with_its_token(house: House, headers: dict[str, str]) -> None:
     visitor = await house.administrator()
-    await visitor.open("/apps")
+    await visitor.open("/apps/new")
     values = {**visitor.form_values("/apps"), "name": "HP"}
     page = await visitor.post("/apps", values, headers)
     assert page.status == 403
@@ -167,7 +167,7 @@ async def test_a_page_that_breaks_says_so_without_the_reason_and_with_the_header
 
 async def test_a_form_larger_than_any_of_ours_is_not_read(house: House) -> None:
     visitor = await house.administrator()
-    await visitor.open("/apps")
+    await visitor.open("/apps/new")
     page = await visitor.post("/apps", {**visitor.form_values("/apps"), "name": "x" * 200_000})
     assert page.status == 413
 

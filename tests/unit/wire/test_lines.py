@@ -1,6 +1,7 @@
 """Lines of a message: what is refused, in which line, however the message is cut into chunks."""
 
 import re
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -66,3 +67,24 @@ def test_a_message_is_allowed_exactly_when_each_of_its_lines_is(message: bytes, 
     lines = message.split(b"\r\n")
     is_allowed = not any(re.search(rb"[\r\n\0]", line) or len(line) > 998 for line in lines)
     assert (trouble_of(message, size) is None) == is_allowed
+
+
+PARTS = st.sampled_from([b"\r", b"\n", b"\r\n", b"\r\n", b"\0", b"a", b"b" * 400, b"c" * 998])
+
+
+def verdict(chunks: list[bytes]) -> tuple[str, int] | None:
+    scanner = LineScanner()
+    try:
+        for chunk in chunks:
+            scanner.scan(chunk)
+        scanner.finish()
+    except LineError as trouble:
+        return trouble.kind, trouble.line
+    return None
+
+
+@given(st.lists(PARTS, max_size=15), st.lists(st.integers(0, 3000), max_size=8))
+def test_which_trouble_is_told_does_not_depend_on_the_chunks(parts: list[bytes], cuts: list[int]) -> None:
+    content = b"".join(parts)
+    places = sorted({0, len(content), *(cut for cut in cuts if cut < len(content))})
+    assert verdict([content[a:b] for a, b in pairwise(places)]) == verdict([content])
