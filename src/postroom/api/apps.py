@@ -62,7 +62,8 @@ async def create_app(call: Call) -> Response:
         raise invalid("", str(trouble)) from None
     for address in settings.addresses:
         await call.room.store.refused_clients.forget(str(ipaddress.ip_network(address, strict=False).network_address))
-    return say(CreatedApp(app_line(app), password), 201)
+    # Who chose a password knows it already.
+    return say(CreatedApp(app_line(app), None if asked.password else password), 201)
 
 
 async def show_app(call: Call) -> Response:

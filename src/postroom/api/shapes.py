@@ -342,7 +342,7 @@ class AppLine(AppShape, frozen=True, kw_only=True):
 
 
 class CreatedApp(Struct, frozen=True):
-    """The password is shown this once."""
+    """The password is shown this once; there is none where a kept one was given, or an address is enough."""
 
     app: AppLine
     password: str | None

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from postroom.cli.running_server import Answers, moment, speaks_to_server, table
+from postroom.cli.running_server import Answers, moment, quoted, speaks_to_server, table
 from postroom.store.records import SCOPES
 
 
@@ -82,7 +82,7 @@ def list_apps(answers: Answers) -> None:
 @speaks_to_server
 def sheet(answers: Answers, name: str) -> None:
     """Print what to enter into the device. NAME is a name, a user name or an id."""
-    answers.show(answers.ask("GET", f"/apps/{name}/sheet"), _sheet)
+    answers.show(answers.ask("GET", f"/apps/{quoted(name)}/sheet"), _sheet)
 
 
 @app.command("rotate")
@@ -91,7 +91,7 @@ def sheet(answers: Answers, name: str) -> None:
 @speaks_to_server
 def rotate(answers: Answers, name: str, short: bool) -> None:
     """Make a new password; the newest old one goes on working until it is removed or the next one comes."""
-    made = answers.ask("POST", f"/apps/{name}/credentials/rotate", params={"short": short})
+    made = answers.ask("POST", f"/apps/{quoted(name)}/credentials/rotate", params={"short": short})
     answers.show(made, lambda it: f"User name  {it['login']}\nPassword   {it['password']}  (shown this once)")
 
 
@@ -100,7 +100,7 @@ def rotate(answers: Answers, name: str, short: bool) -> None:
 @speaks_to_server
 def disable(answers: Answers, name: str) -> None:
     """Switch an app off: it can hand in nothing more."""
-    answers.show(answers.ask("POST", f"/apps/{name}/disable"), lambda it: f"{it['name']} is switched off.")
+    answers.show(answers.ask("POST", f"/apps/{quoted(name)}/disable"), lambda it: f"{it['name']} is switched off.")
 
 
 @app.command("enable")
@@ -108,7 +108,7 @@ def disable(answers: Answers, name: str) -> None:
 @speaks_to_server
 def enable(answers: Answers, name: str) -> None:
     """Switch an app on again."""
-    answers.show(answers.ask("POST", f"/apps/{name}/enable"), lambda it: f"{it['name']} is switched on.")
+    answers.show(answers.ask("POST", f"/apps/{quoted(name)}/enable"), lambda it: f"{it['name']} is switched on.")
 
 
 @app.command("key")
@@ -118,7 +118,7 @@ def enable(answers: Answers, name: str) -> None:
 @speaks_to_server
 def key(answers: Answers, name: str, scopes: Sequence[str], label: str) -> None:
     """Make a key for the HTTP API; it is shown this once."""
-    made = answers.ask("POST", f"/apps/{name}/keys", json={"scopes": list(scopes), "name": label})
+    made = answers.ask("POST", f"/apps/{quoted(name)}/keys", json={"scopes": list(scopes), "name": label})
     answers.show(made, lambda it: f"Key  {it['secret']}  (shown this once)")
 
 

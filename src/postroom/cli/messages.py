@@ -8,7 +8,7 @@ from typing import Any
 import click
 import msgspec
 
-from postroom.cli.running_server import Answers, moment, speaks_to_server, table
+from postroom.cli.running_server import Answers, moment, quoted, speaks_to_server, table
 
 COLUMNS = ("id", "created_at", "status", "app", "from", "to", "subject", "size_bytes", "attempts", "finished_at")
 
@@ -35,7 +35,7 @@ def list_messages(answers: Answers, words: tuple[str, ...], limit: int) -> None:
 @speaks_to_server
 def show(answers: Answers, message_id: str) -> None:
     """Show a message and each of its recipients."""
-    answers.show(answers.ask("GET", f"/messages/{message_id}"), _described)
+    answers.show(answers.ask("GET", f"/messages/{quoted(message_id)}"), _described)
 
 
 @messages.command("timeline")
@@ -43,7 +43,7 @@ def show(answers: Answers, message_id: str) -> None:
 @speaks_to_server
 def timeline(answers: Answers, message_id: str) -> None:
     """Show what happened to a message."""
-    found = answers.ask("GET", f"/messages/{message_id}/events")
+    found = answers.ask("GET", f"/messages/{quoted(message_id)}/events")
     answers.show(found, lambda it: "\n".join(_event(event) for event in it["data"]))
 
 
@@ -52,7 +52,7 @@ def timeline(answers: Answers, message_id: str) -> None:
 @speaks_to_server
 def raw(answers: Answers, message_id: str) -> None:
     """Print the message as it is stored."""
-    for chunk in answers.stream(f"/messages/{message_id}/raw"):
+    for chunk in answers.stream(f"/messages/{quoted(message_id)}/raw"):
         sys.stdout.buffer.write(chunk)
 
 
@@ -70,7 +70,7 @@ def _action(name: str, meaning: str) -> None:
             answers.show(done, lambda it: f"{it['matched']} found, {it['changed']} changed.")
             return
         for message_id in message_ids:
-            changed = answers.ask("POST", f"/messages/{message_id}/{name}")
+            changed = answers.ask("POST", f"/messages/{quoted(message_id)}/{name}")
             answers.show(changed, lambda it: f"{it['id']}  {it['status']}")
 
     act.__doc__ = meaning
@@ -88,7 +88,8 @@ _action("release", "Send what was held.")
 @speaks_to_server
 def send_again(answers: Answers, message_id: str) -> None:
     """Send the same content once more, as a new message."""
-    answers.show(answers.ask("POST", f"/messages/{message_id}/send-again"), lambda it: f"{it['id']}  {it['status']}")
+    made = answers.ask("POST", f"/messages/{quoted(message_id)}/send-again")
+    answers.show(made, lambda it: f"{it['id']}  {it['status']}")
 
 
 @messages.command("export")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import click
 import httpx2
@@ -49,7 +50,7 @@ class Answers:
 
     def stream(self, path: str) -> Iterator[bytes]:
         """The answer's bytes as they come; CommandFailed."""
-        with self._client.stream("GET", f"/api/v1{path}") as response:
+        with self._reaching(), self._client.stream("GET", f"/api/v1{path}") as response:
             if response.is_error:
                 response.read()
                 raise _failed(response)
@@ -60,18 +61,25 @@ class Answers:
         if self.is_json:
             click.echo(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode())
         elif not self.is_quiet:
-            click.echo(text(answer))
+            click.echo(readable(text(answer)))
 
     def _send(self, method: str, path: str, **request: Any) -> httpx2.Response:
-        try:
+        with self._reaching():
             response = self._client.request(method, f"/api/v1{path}", **request)
-        except httpx2.TimeoutException:
-            raise CommandFailed("The server does not answer. Try again, and look into its log.", TRY_AGAIN) from None
-        except httpx2.TransportError as trouble:
-            raise CommandFailed(f"The server cannot be reached: {trouble}. Is it running?", UNAVAILABLE) from None
         if response.is_error:
             raise _failed(response)
         return response
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx2.TimeoutException:
+            raise CommandFailed("The server does not answer. Try again, and look into its log.", TRY_AGAIN) from None
+        except httpx2.TransportError as trouble:
+            raise CommandFailed(
+                f"The server cannot be reached: {trouble}. Is it running? Start it with: postroom serve", UNAVAILABLE
+            ) from None
 
 
 def speaks_to_server(command: F) -> F:
@@ -153,6 +161,16 @@ def table(rows: list[tuple[str, ...]], header: tuple[str, ...]) -> str:
 
 def _padded(row: tuple[str, ...], widths: list[int]) -> str:
     return "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def readable(text: str) -> str:
+    """Lines for a terminal: what strangers wrote into a subject must not move its cursor."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
+def quoted(name: str) -> str:
+    """As a part of a path."""
+    return quote(name, safe="")
 
 
 def moment(text: str | None) -> str:

@@ -80,7 +80,7 @@ def _told(taken: dict[str, Any]) -> str:
 
 
 def _judge(taken: dict[str, Any]) -> None:
-    if taken["status"] == "failed":
+    if taken["status"] == "failed" or taken["is_partly_failed"]:
         raise CommandFailed(f"{_told(taken)}. See: postroom messages timeline {taken['id']}")
     if taken["status"] != "sent":
         raise CommandFailed(f"It is safe, and not sent yet: {_told(taken)}.", TRY_AGAIN)

@@ -1,5 +1,7 @@
 """Apps, passwords, keys and refused clients over the API."""
 
+import asyncio
+
 import pytest
 
 from postroom.store.records import RefusedAttempt
@@ -99,3 +101,22 @@ async def test_a_client_may_be_ignored(house: House) -> None:
     await house.store.refused_clients.note([RefusedAttempt("10.2.3.4", "device", "x", "", "unknown_device", "t", 1)])
     assert (await house.client.post("/api/v1/refused-clients/10.2.3.4/ignore")).status_code == 200
     assert (await house.client.get("/api/v1/refused-clients")).json()["data"] == []
+
+
+async def test_a_kept_password_is_taken_and_never_said_again(house: House) -> None:
+    asked = {"name": "Old", "login": "old@contoso.example", "password": "Sommer 2019"}
+    response = await house.client.post(PATH, json=asked)
+    assert (response.status_code, response.json()["password"]) == (201, None)
+    assert "Sommer" not in response.text
+    assert await house.store.apps.authenticate("old@contoso.example", "Sommer 2019") is not None
+    again = await house.client.post(PATH, json=asked)
+    assert again.status_code == 422
+    assert "signs in as old@contoso.example already" in again.json()["detail"]
+
+
+async def test_what_is_gone_meanwhile_is_no_fault_of_ours(house: House) -> None:
+    """Between the look and the change somebody else may have changed it: 409, not 500."""
+    listed = (await house.client.get(f"{PATH}/ci/credentials")).json()["data"]
+    paths = [f"{PATH}/ci/credentials/{listed[0]['id']}"] * 2
+    answers = await asyncio.gather(*(house.client.delete(path) for path in paths))
+    assert sorted(it.status_code for it in answers) == [200, 404]
