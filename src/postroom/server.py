@@ -85,6 +85,7 @@ class Server:
         self._fallen: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.simulator: Simulator | None = None
         self.store: Store
+        self._uploads: Uploads
         self.smtp_server: SmtpServer
         self.listeners: list[ListenerPlan] = []
         """Those that run, with the ports that were taken."""
@@ -153,6 +154,8 @@ class Server:
         self._stack.push_async_callback(http.aclose)
         keeper = self._start_keeper(http)
         self._start_worker(network, keeper)
+        uploads_folder = settings.data_path / "uploads"
+        self._uploads = Uploads(uploads_folder, self._clock, settings.smtp.size_limit_bytes)
         self._run("pruning", self._prune())
         default_domain = settings.sendmail.default_domain
         intake = Intake(self.store, self._clock, self._host_name, settings.smtp.size_limit_bytes, default_domain)
@@ -273,14 +276,13 @@ class Server:
             self.setup_url = f"{self.console_url}/setup?token={await self.store.people.make_setup_link_token()}"
 
     def _make_api_room(self, intake: Intake) -> ApiRoom:
-        """Its uploads stand in the data folder; guessing is counted together with that of the SMTP listeners."""
-        uploads = Uploads(self._settings.data_path / "uploads", self._clock, intake.size_limit_bytes)
+        """Guessing is counted together with that of the SMTP listeners."""
         return ApiRoom(
             store=self.store,
             clock=self._clock,
             intake=intake,
             guard=self.smtp_server.guard,
-            uploads=uploads,
+            uploads=self._uploads,
             running=RunningRequests(),
             listeners=self._listener_addresses,
             shutdown=self._shutdown,
@@ -300,6 +302,7 @@ class Server:
             try:
                 while await self.store.outbox.prune(retention.content_days, retention.metadata_days):
                     pass
+                await asyncio.to_thread(self._uploads.sweep)
             except Exception as trouble:  # tidying up must not stop what sends mail
                 log.warning("pruning_failed", reason=str(trouble), exc_info=not isinstance(trouble, PostroomError))
             await asyncio.sleep(PRUNE_EVERY_SECONDS)
