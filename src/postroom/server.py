@@ -34,6 +34,7 @@ from postroom.accept.submission import Intake
 from postroom.api.administrator_socket import bind_administrator_socket, remove_administrator_socket
 from postroom.api.app import beside, make_api
 from postroom.api.idempotency import RunningRequests
+from postroom.api.memory import BodyMemory
 from postroom.api.room import ApiRoom
 from postroom.api.uploads import Uploads
 from postroom.checks.finding import Finding
@@ -284,6 +285,7 @@ class Server:
             guard=self.smtp_server.guard,
             uploads=self._uploads,
             running=RunningRequests(),
+            memory=BodyMemory(),
             listeners=self._listener_addresses,
             shutdown=self._shutdown,
         )

@@ -102,7 +102,9 @@ class _Resource:
     async def _answer(self, request: Request) -> Response:
         route = self._routes.get("GET" if request.method == "HEAD" else request.method)
         if route is not None:
-            return await self._call(request, route)
+            with self._room.memory.hold() as held:
+                request.state.held = held
+                return await self._call(request, route)
         if request.method == "OPTIONS":
             return Response(status_code=204, headers=self._allow)
         return _answer(request, _method_not_allowed(request, self._allow))

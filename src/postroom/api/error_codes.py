@@ -34,6 +34,7 @@ MEANINGS = {
     "upload_limit_reached": "The app's uploaded files wait to be sent, and may not become more.",
     "internal_error": "Something went wrong here; the request's id is in Postroom's log.",
     "intake_paused": "The database cannot be used now.",
+    "too_busy": "Too many large JSON bodies are being read at this moment.",
     "shutting_down": "Postroom is stopping; what was begun is finished.",
 }
 

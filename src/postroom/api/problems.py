@@ -38,6 +38,7 @@ STATUS_OF = {
     "internal_error": 500,
     "intake_paused": 503,
     "shutting_down": 503,
+    "too_busy": 503,
 }
 """The API's own codes; those of refusals bring their status with them."""
 

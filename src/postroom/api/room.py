@@ -15,6 +15,7 @@ from postroom.accept.sign_in_guard import SignInGuard
 from postroom.accept.submission import Intake
 from postroom.api.caller import Caller
 from postroom.api.idempotency import RunningRequests
+from postroom.api.memory import BodyMemory, HeldBytes
 from postroom.api.problems import ApiError, invalid, not_found
 from postroom.api.uploads import Uploads
 from postroom.clock import Clock
@@ -37,6 +38,7 @@ class ApiRoom:
     guard: SignInGuard
     uploads: Uploads
     running: RunningRequests
+    memory: BodyMemory
     listeners: Callable[[], Sequence[ListenerAddress]]
     shutdown: asyncio.Event
     """Set when the server stops: no new mail is taken."""
@@ -128,14 +130,16 @@ def announced_bytes(request: Request) -> int:
 
 
 async def read_body(request: Request, limit: int = BODY_LIMIT_BYTES) -> bytes:
-    """ApiError when it is larger."""
+    """ApiError when it is larger, or when other requests hold too much already."""
     if announced_bytes(request) > limit:
         raise too_large(limit)
     content = bytearray()
+    held: HeldBytes = request.state.held
     async for chunk in request.stream():
-        content += chunk
-        if len(content) > limit:
+        if len(content) + len(chunk) > limit:
             raise too_large(limit)
+        held.grow(len(chunk))
+        content += chunk
     return bytes(content)
 
 

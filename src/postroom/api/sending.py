@@ -70,7 +70,7 @@ async def _send_form(call: Call, app: App, key: str) -> Accepted:
     folder = call.room.uploads.folder()
     with FormReader(content_type, folder, size_limit_bytes=limit, text_limit_bytes=BODY_LIMIT_BYTES) as form:
         await form.read(call.request.stream())
-        told = b"".join(chunk for part in form.parts if part.name == "message" for chunk in part.read())
+        told = b"".join(_held(call, chunk) for part in form.parts if part.name == "message" for chunk in part.read())
         if not told:
             raise invalid("message", "the form needs a part named message with the JSON of the message")
         asked = decode(told, NewMessage)
@@ -90,6 +90,11 @@ async def _send(
     if replay is not None:
         return Accepted(replay, is_replay=True)
     return await hand_in(call, app, await draft_of(call, app, asked, idempotency, files))
+
+
+def _held(call: Call, chunk: bytes) -> bytes:
+    call.request.state.held.grow(len(chunk))
+    return chunk
 
 
 def _attach(part: FormPart) -> Attachment:

@@ -118,11 +118,14 @@ class Uploads:
                 yield chunk
 
     def sweep(self) -> None:
-        """Remove what has expired, and what a crash left without a description."""
+        """Remove what has expired, and what a crash left without a description. Two may sweep at a time."""
         for upload_id in self._ids():
             upload = self._read_description(upload_id)
             path = self._folder / upload_id
-            expires_at_us = upload.expires_at_us if upload else path.stat().st_mtime_ns // 1000 + DAY_US
+            try:
+                expires_at_us = upload.expires_at_us if upload else path.stat().st_mtime_ns // 1000 + DAY_US
+            except FileNotFoundError:
+                continue
             if expires_at_us <= self._clock.now_us():
                 path.unlink(missing_ok=True)
                 path.with_suffix(".json").unlink(missing_ok=True)

@@ -15,6 +15,7 @@ from postroom.accept.sign_in_guard import SignInGuard
 from postroom.accept.submission import Intake
 from postroom.api.app import make_api
 from postroom.api.idempotency import RunningRequests
+from postroom.api.memory import BodyMemory
 from postroom.api.room import ApiRoom
 from postroom.api.uploads import Uploads
 from postroom.clock import ManualClock
@@ -71,6 +72,7 @@ async def open_house(folder: Path, **settings: Any) -> AsyncIterator[House]:
             guard=SignInGuard(0, 0),
             uploads=Uploads(folder / "data" / "uploads", clock, intake.size_limit_bytes),
             running=RunningRequests(),
+            memory=BodyMemory(),
             listeners=lambda: [
                 ListenerAddress("Submission", "relay.example", "relay.example", 587, "STARTTLS", False),
                 ListenerAddress("Device", "relay.example", "relay.example", 2525, "none or STARTTLS", True),
@@ -81,13 +83,13 @@ async def open_house(folder: Path, **settings: Any) -> AsyncIterator[House]:
             msgspec.structs.replace(AppSettings(name="CI", senders=(SENDER,)), **settings), "test"
         )
         _, key = await store.api_keys.create(app.app_id, "test", SCOPES, None, "test")
-        async with _client(room, key) as client, _client(room, None) as administrator:
+        async with client_of(room, key) as client, client_of(room, None) as administrator:
             yield House(room, client, administrator, app, key, clock)
     finally:
         await store.close()
 
 
-def _client(room: ApiRoom, key: str | None) -> httpx2.AsyncClient:
+def client_of(room: ApiRoom, key: str | None) -> httpx2.AsyncClient:
     transport = httpx2.ASGITransport(make_api(room, is_administrator=key is None), raise_app_exceptions=False)
     headers = {"authorization": f"Bearer {key}"} if key else {}
     return httpx2.AsyncClient(transport=transport, base_url="http://relay.example", headers=headers)

@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
+from postroom.api.memory import BodyMemory
+from postroom.api.room import ApiRoom
 from postroom.errors import StoreFullError
 from postroom.message import DsnRequest, Lane, RecipientDsn, RecipientState
 from postroom.store.records import SenderPolicy
-from tests.unit.api.caller_of import MAIL, SENDER, House, open_house
+from tests.unit.api.caller_of import MAIL, SENDER, House, client_of, open_house
 
 pytestmark = pytest.mark.anyio
 
@@ -366,3 +368,29 @@ async def test_waiting_ends_when_the_server_stops(house: House) -> None:
 
     response, _ = await asyncio.gather(house.client.post(PATH + "?wait=30", json=MAIL), stop_soon())
     assert (response.status_code, response.json()["status"]) == (200, "queued")
+
+
+async def test_large_json_bodies_share_a_bounded_memory(house: House) -> None:
+    """A body that comes slowly keeps its share until it is answered."""
+    arrived, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(content: bytes) -> AsyncIterator[bytes]:
+        yield content[:-1]
+        arrived.set()
+        await go_on.wait()
+        yield content[-1:]
+
+    memory = BodyMemory(3_000_000)
+    room = ApiRoom(**{**house.room.__dict__, "memory": memory})
+    async with client_of(room, house.key) as client:
+        large = json.dumps({**MAIL, "text": "x" * 1_800_000}).encode()
+        first = asyncio.create_task(client.post(PATH, content=slow(large)))
+        await arrived.wait()
+        refused = await client.post(PATH, content=large)
+        assert (refused.status_code, refused.json()["code"]) == (503, "too_busy")
+        assert (refused.headers["retry-after"], refused.json()["retryable"]) == ("2", True)
+        assert (await client.post(PATH, json=MAIL)).status_code == 202
+        go_on.set()
+        assert (await first).status_code == 202
+        assert (await client.post(PATH, content=large)).status_code == 202
+    assert memory.take(3_000_000), "everything was given back"
