@@ -5,7 +5,9 @@ import json
 
 import pytest
 
-from tests.unit.api.caller_of import MAIL, House
+from postroom.api.idempotency import RunningRequests
+from postroom.api.room import ApiRoom
+from tests.unit.api.caller_of import MAIL, House, client_of
 
 pytestmark = pytest.mark.anyio
 
@@ -81,3 +83,29 @@ async def test_forms_and_raw_messages_are_known_again_too(house: House) -> None:
 async def test_a_key_that_is_none_is_refused(house: House, key: str) -> None:
     response = await house.client.post(PATH, json=MAIL, headers={b"idempotency-key": key.encode("latin-1")})
     assert (response.status_code, response.json()["code"]) == (400, "invalid_idempotency_key")
+
+
+@pytest.mark.parametrize("path", [PATH, PATH + "/batch", PATH + "/batch?atomic=true"])
+async def test_the_store_decides_where_nobody_else_knows_of_the_others(house: House, path: str) -> None:
+    """As in two processes, or by HTTP and SMTP at once: no client sees that another one's request runs."""
+    rooms = [ApiRoom(**{**house.room.__dict__, "running": RunningRequests()}) for _ in range(20)]
+    clients = [client_of(room, house.key) for room in rooms]
+    asked = MAIL if path == PATH else [MAIL, {**MAIL, "subject": "second"}]
+    answers = await asyncio.gather(*(client.post(path, json=asked, headers=KEY) for client in clients))
+    await asyncio.gather(*(client.aclose() for client in clients))
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.text for answer in answers}) == 1
+    assert len(await house.kept()) == (1 if path == PATH else 2)
+
+
+async def test_a_key_of_smtp_and_one_of_http_are_the_same_apps(house: House) -> None:
+    raw = RAW.replace(b"\r\n\r\n", b"\r\nX-Idempotency-Key: run-42\r\n\r\n")
+    headers = {"content-type": "message/rfc822"}
+    first = await house.client.post(PATH, content=raw, headers=headers)
+    again = await house.client.post(PATH, content=raw, headers=headers)
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert first.json()["id"] == again.json()["id"]
+    assert again.headers["idempotency-replayed"] == "true"
+    [detail] = await house.kept()
+    assert b"Idempotency" not in await house.content(detail)
+    assert (await house.client.post(PATH, json=MAIL, headers=KEY)).json()["code"] == "idempotency_key_reused"
