@@ -104,7 +104,7 @@ async def test_what_is_on_its_way_is_finished_and_nothing_else_is_taken(postroom
         serving = postroom.start(**ALL_LISTENERS)
         where = await asyncio.to_thread(serving.wait_until_ready)
         idle_reader, idle_writer = await converse(where, ENVELOPE)
-        on_their_way = {
+        on_their_way: dict[str, Client | Upload] = {
             "<data@witness.test>": await begin_data(where, "<data@witness.test>"),
             "<bdat@witness.test>": await begin_bdat(where, "<bdat@witness.test>"),
             "<raw@witness.test>": await Upload.begin(postroom, where, "<raw@witness.test>"),

@@ -226,7 +226,7 @@ REFUSALS = {
     "sender not allowed": "may send as scanner@contoso.com only, not as ceo@contoso.com (in the envelope)",
     "too large": "over the limit of 195.3 KB",
 }
-SHOWN_OTHERWISE = {
+SHOWN_OTHERWISE: dict[tuple[Callable[[Wish], Command], str], str] = {
     (curl, "wrong password"): "Login denied",
     (curl, "sender not allowed"): "MAIL failed: 550",
     (curl, "too large"): "MAIL failed: 552",
