@@ -9,10 +9,11 @@ from starlette.responses import Response
 from postroom.accept.send_again import send_again
 from postroom.api.drafting import check_times
 from postroom.api.handing_in import accepted_before, reception_of, require_app
+from postroom.api.message_shapes import BulkAction, BulkAnswer, ChangedTimes
 from postroom.api.problems import ApiError, invalid
 from postroom.api.reading import find_detail, full_message
 from postroom.api.room import Call, say
-from postroom.api.shapes import BulkAction, BulkAnswer, ChangedTimes, lane_of, microseconds_of
+from postroom.api.shapes import lane_of, microseconds_of
 from postroom.errors import WrongStateError
 from postroom.store.interventions import Times
 from postroom.store.outbox import Outbox

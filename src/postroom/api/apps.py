@@ -8,9 +8,7 @@ from starlette.responses import Response
 
 from postroom.accept.legacy import why_not_allowed
 from postroom.accept.listener_plan import fitting
-from postroom.api.problems import ApiError, invalid, not_found
-from postroom.api.room import Call, app_id_text, read_id, say
-from postroom.api.shapes import (
+from postroom.api.app_shapes import (
     AppLine,
     AppList,
     AppShape,
@@ -28,10 +26,10 @@ from postroom.api.shapes import (
     Nothing,
     RefusedClientLine,
     RefusedClientList,
-    microseconds_of,
-    time_of,
-    time_or_none,
 )
+from postroom.api.problems import ApiError, invalid, not_found
+from postroom.api.room import Call, app_id_text, read_id, say
+from postroom.api.shapes import microseconds_of, time_of, time_or_none
 from postroom.errors import WrongStateError
 from postroom.ids import public_id
 from postroom.store.records import ApiKey, App, AppPassword, AppSettings, RefusedClient

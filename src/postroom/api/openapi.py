@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from postroom import __version__
-from postroom.api import examples, shapes
+from postroom.api import app_shapes, examples, shapes
 from postroom.api.problems import Problem
 from postroom.api.room import BODY_LIMIT_BYTES
 from postroom.api.routes import BASE, ROUTES, Parameter, Route
@@ -56,8 +56,8 @@ class _Made(NamedTuple):
 
 _MADE = {
     shapes.AcceptedMessage: _Made("message_id", "$response.body#/id"),
-    shapes.CreatedApp: _Made("app_id", "$response.body#/app/id"),
-    shapes.CreatedKey: _Made("key_id", "$response.body#/key/id"),
+    app_shapes.CreatedApp: _Made("app_id", "$response.body#/app/id"),
+    app_shapes.CreatedKey: _Made("key_id", "$response.body#/key/id"),
 }
 _KEY: JsonObject = {
     "name": "Idempotency-Key",

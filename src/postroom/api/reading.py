@@ -8,23 +8,20 @@ from itertools import chain
 
 from starlette.responses import Response, StreamingResponse
 
-from postroom.api.problems import ApiError, not_found
-from postroom.api.room import Call, message_id_text, read_id, say
-from postroom.api.shapes import (
+from postroom.api.message_shapes import (
     Event,
     Events,
     FullMessage,
-    LaneName,
-    Links,
     MessageContent,
     MessageFailure,
     MessageLine,
     MessagePage,
     MessagePart,
     RecipientLine,
-    time_of,
-    time_or_none,
 )
+from postroom.api.problems import ApiError, not_found
+from postroom.api.room import Call, message_id_text, read_id, say
+from postroom.api.shapes import LaneName, Links, time_of, time_or_none
 from postroom.errors import StoreUnavailableError
 from postroom.message import Lane
 from postroom.outcome import Failure, Refused, Sent

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from postroom.api import actions, apps, batch, reading, sending, shapes
+from postroom.api import actions, app_shapes, apps, batch, message_shapes, reading, sending, shapes
 from postroom.api.room import Answer
 
 BASE = "/api/v1"
@@ -81,7 +81,7 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "GET", "/messages", "messages:read", reading.list_messages, "List messages", "Messages",
-        gives=shapes.MessagePage, errors=(400,),
+        gives=message_shapes.MessagePage, errors=(400,),
         parameters=(
             Parameter("q", "The words of the console's search, such as status:failed to:@contoso.com."),
             _LIMIT,
@@ -90,20 +90,20 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "POST", "/messages/actions", "messages:write", actions.act_on_many, "Act on all messages of a search",
-        "Messages", takes=shapes.BulkAction, gives=shapes.BulkAnswer,
+        "Messages", takes=message_shapes.BulkAction, gives=message_shapes.BulkAnswer,
     ),
     Route(
         "GET", "/messages/{message_id}", "messages:read", reading.show_message, "Show a message", "Messages",
-        gives=shapes.FullMessage,
+        gives=message_shapes.FullMessage,
     ),
     Route(
         "PATCH", "/messages/{message_id}", "messages:write", actions.change_times,
-        "Change time, expiry or lane while it waits", "Messages", takes=shapes.ChangedTimes, gives=shapes.FullMessage,
-        errors=(409,),
+        "Change time, expiry or lane while it waits", "Messages", takes=message_shapes.ChangedTimes,
+        gives=message_shapes.FullMessage, errors=(409,),
     ),
     Route(
         "GET", "/messages/{message_id}/events", "messages:read", reading.list_events, "What happened to a message",
-        "Messages", gives=shapes.Events,
+        "Messages", gives=message_shapes.Events,
     ),
     Route(
         "GET", "/messages/{message_id}/raw", "content:read", reading.read_raw, "The message as it is stored",
@@ -111,12 +111,12 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "GET", "/messages/{message_id}/content", "content:read", reading.read_content,
-        "Texts and files, as a reader shows them", "Messages", gives=shapes.MessageContent, errors=(410, 413),
+        "Texts and files, as a reader shows them", "Messages", gives=message_shapes.MessageContent, errors=(410, 413),
     ),
     *(
         Route(
             "POST", f"/messages/{{message_id}}/{name}", "messages:write", actions.action(name), summary, "Messages",
-            gives=shapes.FullMessage, errors=(409,),
+            gives=message_shapes.FullMessage, errors=(409,),
         )
         for name, summary in (
             ("cancel", "Send nothing more of it"),
@@ -130,59 +130,59 @@ ROUTES: tuple[Route, ...] = (
         "Send the same content as a new message", "Messages", gives=shapes.AcceptedMessage, status=202,
         errors=(409, 410, 413, 507),
     ),
-    Route("GET", "/apps", "settings:read", apps.list_apps, "List apps and devices", "Apps", gives=shapes.AppList),
+    Route("GET", "/apps", "settings:read", apps.list_apps, "List apps and devices", "Apps", gives=app_shapes.AppList),
     Route(
         "POST", "/apps", "credentials:write", apps.create_app, "Make an app", "Apps",
-        takes=shapes.NewApp, gives=shapes.CreatedApp, status=201,
+        takes=app_shapes.NewApp, gives=app_shapes.CreatedApp, status=201,
     ),
-    Route("GET", "/apps/{app_id}", "settings:read", apps.show_app, "Show an app", "Apps", gives=shapes.AppLine),
+    Route("GET", "/apps/{app_id}", "settings:read", apps.show_app, "Show an app", "Apps", gives=app_shapes.AppLine),
     Route(
         "GET", "/apps/{app_id}/sheet", "settings:read", apps.show_sheet, "What to enter into a device", "Apps",
-        gives=shapes.AppSheet,
+        gives=app_shapes.AppSheet,
     ),
     Route(
         "PUT", "/apps/{app_id}", "settings:write", apps.change_app, "Change an app's rules", "Apps",
-        takes=shapes.AppShape, gives=shapes.AppLine,
+        takes=app_shapes.AppShape, gives=app_shapes.AppLine,
     ),
     Route(
         "POST", "/apps/{app_id}/enable", "settings:write", apps.enable_app, "Switch an app on", "Apps",
-        gives=shapes.AppLine,
+        gives=app_shapes.AppLine,
     ),
     Route(
         "POST", "/apps/{app_id}/disable", "settings:write", apps.disable_app, "Switch an app off", "Apps",
-        gives=shapes.AppLine,
+        gives=app_shapes.AppLine,
     ),
     Route(
         "GET", "/apps/{app_id}/credentials", "settings:read", apps.list_credentials, "List an app's passwords",
-        "Apps", gives=shapes.CredentialList,
+        "Apps", gives=app_shapes.CredentialList,
     ),
     Route(
         "POST", "/apps/{app_id}/credentials/rotate", "credentials:write", apps.rotate,
-        "Make a new password beside the newest one", "Apps", gives=shapes.NewPassword, status=201,
+        "Make a new password beside the newest one", "Apps", gives=app_shapes.NewPassword, status=201,
         parameters=(Parameter("short", "16 letters in place of 24.", _BOOLEAN),),
     ),
     Route(
         "DELETE", "/apps/{app_id}/credentials/{credential_id}", "credentials:write", apps.remove_credential,
-        "Remove a password", "Apps", gives=shapes.Nothing,
+        "Remove a password", "Apps", gives=app_shapes.Nothing,
     ),
     Route(
         "GET", "/apps/{app_id}/keys", "settings:read", apps.list_keys, "List an app's keys", "Apps",
-        gives=shapes.KeyList,
+        gives=app_shapes.KeyList,
     ),
     Route(
         "POST", "/apps/{app_id}/keys", "credentials:write", apps.create_key, "Make a key", "Apps",
-        takes=shapes.NewKey, gives=shapes.CreatedKey, status=201,
+        takes=app_shapes.NewKey, gives=app_shapes.CreatedKey, status=201,
     ),
     Route(
         "DELETE", "/apps/{app_id}/keys/{key_id}", "credentials:write", apps.revoke_key, "Revoke a key", "Apps",
-        gives=shapes.Nothing,
+        gives=app_shapes.Nothing,
     ),
     Route(
         "GET", "/refused-clients", "settings:read", apps.list_refused_clients, "List clients that were turned away",
-        "Apps", gives=shapes.RefusedClientList,
+        "Apps", gives=app_shapes.RefusedClientList,
     ),
     Route(
         "POST", "/refused-clients/{address}/ignore", "settings:write", apps.ignore_refused_client,
-        "Show a client no more", "Apps", gives=shapes.Nothing,
+        "Show a client no more", "Apps", gives=app_shapes.Nothing,
     ),
 )  # fmt: skip

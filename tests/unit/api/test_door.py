@@ -3,6 +3,7 @@
 import json
 from base64 import b64encode
 from pathlib import Path
+from typing import get_args
 
 import httpx2
 import pytest
@@ -12,6 +13,7 @@ from postroom.api.error_codes import MEANINGS, error_codes
 from postroom.api.openapi import make_document
 from postroom.api.problems import STATUS_OF
 from postroom.api.routes import BASE, ROUTES
+from postroom.api.shapes import Scope
 from postroom.store.records import SCOPES
 from tests.unit.api.caller_of import MAIL, House, open_house
 
@@ -218,3 +220,8 @@ async def test_the_document_names_every_route_and_the_page_needs_nothing_from_el
     for it in error_codes():
         assert f'id="errors-{it.code}"' in page.text
     assert (await house.client.get("/api/docs.css")).headers["content-type"].startswith("text/css")
+
+
+def test_the_document_knows_the_scopes_of_the_store() -> None:
+    assert get_args(Scope) == SCOPES
+    assert {route.scope for route in ROUTES} <= set(SCOPES)
