@@ -1,22 +1,18 @@
 """GET /messages: the list, one message, what happened to it, and its content."""
 
 import asyncio
-from email import policy
-from email.message import EmailMessage, MIMEPart
-from email.parser import BytesParser
 from itertools import chain
 
 from starlette.responses import Response, StreamingResponse
 
+from postroom.api.content import take_apart
 from postroom.api.message_shapes import (
     Event,
     Events,
     FullMessage,
-    MessageContent,
     MessageFailure,
     MessageLine,
     MessagePage,
-    MessagePart,
     RecipientLine,
 )
 from postroom.api.problems import ApiError, not_found
@@ -29,7 +25,7 @@ from postroom.store.records import AttemptRow, AuditEntry, MessageDetail, Messag
 
 WAIT_LIMIT_SECONDS = 30
 PAGE_LIMIT = 200
-CONTENT_LIMIT_BYTES = 64 * 1024 * 1024
+CONTENT_LIMIT_BYTES = 32 * 1024 * 1024
 """Of a message that is taken apart for a reader; its raw form streams, whatever its size."""
 _LANES: dict[Lane, LaneName] = {Lane.HIGH: "high", Lane.NORMAL: "normal", Lane.LOW: "low"}
 _FIRST_LOOK_SECONDS, _LAST_LOOK_SECONDS = 0.05, 1.0
@@ -76,7 +72,7 @@ async def read_content(call: Call) -> Response:
     if body.size_bytes > CONTENT_LIMIT_BYTES:
         raise ApiError("message_too_large", "The message is too large to be taken apart.", "Read its raw form.")
     content = b"".join([chunk async for chunk in call.room.store.bodies.read(body)])
-    return say(await asyncio.to_thread(_take_apart, content))
+    return say(await asyncio.to_thread(take_apart, content))
 
 
 # ---- for other routes ----
@@ -246,28 +242,3 @@ def _attempt_event(attempt: AttemptRow) -> Event:
 
 def _lane_name(lane: Lane) -> LaneName:
     return _LANES[lane]
-
-
-def _take_apart(content: bytes) -> MessageContent:
-    message = BytesParser(EmailMessage, policy=policy.default).parsebytes(content)
-    texts = {}
-    for kind in ("plain", "html"):
-        part = message.get_body((kind,))
-        texts[kind] = _text_of(part) if part is not None else ""
-    return MessageContent(
-        headers=[(name, str(value)) for name, value in message.items()],
-        text=texts["plain"],
-        html=texts["html"],
-        attachments=[
-            MessagePart(part.get_filename() or "", part.get_content_type(), len(part.get_payload(decode=True) or b""))
-            for part in message.iter_attachments()
-        ],
-    )
-
-
-def _text_of(part: MIMEPart) -> str:
-    try:
-        return str(part.get_content())
-    except (LookupError, ValueError):
-        payload = part.get_payload(decode=True)
-        return payload.decode("latin-1") if isinstance(payload, bytes) else ""
