@@ -55,9 +55,8 @@ def _parts(content: bytes) -> list[Message]:
     found: list[Message] = []
     while waiting and len(found) < PART_LIMIT:
         part = waiting.pop(0)
-        inner = part.get_payload()
-        if isinstance(inner, list) and _asked(part.get_content_maintype) == "multipart":
-            waiting[:0] = [each for each in inner if isinstance(each, Message)]
+        if part.is_multipart() and _asked(part.get_content_maintype) == "multipart":
+            waiting[:0] = [each for each in part.get_payload() if isinstance(each, Message)]
         else:
             found.append(part)
     return found

@@ -42,11 +42,12 @@ def test_texts_files_and_headers_are_found() -> None:
         b"Content-Type: text/plain; charset=undefined\r\n\r\nx",
         b"Content-Type: text/plain; charset=iso-8859-99\r\n\r\nx",
         b"Content-Transfer-Encoding: base64\r\n\r\n!!!",
+        b"Content-Type: text/plain; x*0=1; x*=2; x*1*=3\r\n\r\n\xff",
         b"Content-Type: message/rfc822\r\n\r\n" * 2_000,
         b"".join(b"Content-Type: multipart/mixed; boundary=a%d\r\n\r\n--a%d\r\n" % (i, i) for i in range(2_000)),
         b"Content-Type: multipart/mixed; boundary=a\r\n\r\n" + b"--a\r\n\r\nx\r\n" * 10_000,
     ],
-    ids=range(12),
+    ids=range(13),
 )
 def test_no_message_makes_it_fail(content: bytes) -> None:
     assert msgspec.json.encode(take_apart(content))
