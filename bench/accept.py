@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from email.utils import formatdate
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -33,7 +34,11 @@ from postroom.vault import Vault
 SENDER = "scanner@contoso.example"
 APP = App(app_id=1, name="bench", login="bench", senders=(SENDER,))
 CONNECTIONS = 8
-HEAD = f"From: {SENDER}\r\nTo: bob@fabrikam.example\r\nSubject: bench\r\nDate: x\r\nMessage-ID: <1@x>\r\n\r\n".encode()
+HEAD = (
+    f"From: {SENDER}\r\nTo: bob@fabrikam.example\r\nSubject: bench\r\nDate: {formatdate()}\r\n"
+    "Message-ID: <1@x.example>\r\nMIME-Version: 1.0\r\n\r\n"
+).encode()
+"""Nothing of it needs repair."""
 BODY_4K = HEAD + b"A line of text as people write them, some sixty letters.\r\n" * 68
 BODY_25M = HEAD + b"TVqQAAMAAAAEAAAA//8AALgAAAAAAAAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA==\r\n" * 330_000
 
