@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.utils import formatdate
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from tests.faults.serving import ALL_LISTENERS, POSTROOM, SENDER, Postroom, postroom_in, witness_in
 
@@ -57,7 +57,7 @@ async def serve():
 asyncio.run(serve())
 """
 
-Files = list[IO[bytes]]
+Files = list[Any]
 Round = Callable[[Files, int], None]
 
 
@@ -67,7 +67,7 @@ def cpu_seconds(pid: int) -> float:
     return (int(words[11]) + int(words[12])) / TICKS
 
 
-def open_files(place: tuple[str, int]) -> Iterator[IO[bytes]]:
+def open_files(place: tuple[str, int]) -> Iterator[Any]:
     for _ in range(CONNECTIONS):
         connection = socket.create_connection(place)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
