@@ -25,8 +25,10 @@ from postroom.message import DsnRequest, RecipientDsn
 from postroom.network import Network
 from postroom.outcome import Failure, FailureClass, Refused, StopCause, Stopped, TryLater, Unknown
 from postroom.store.records import DialogueLine, EmailType
+from postroom.wire.commands import ORIGINAL_RECIPIENT_LIMIT
 from postroom.wire.extensions import NO_EXTENSIONS, Extensions, read_extensions
 from postroom.wire.replies import Reply
+from postroom.wire.xtext import embed_unicode
 
 _CONTROL = re.compile(r"[\x00-\x20\x7f<>]")
 
@@ -211,12 +213,16 @@ class SmtpConnection:
             line += f" ENVID={dsn.envelope_id}"
         return line
 
-    def rcpt_line(self, address: str, dsn: RecipientDsn = NO_WISH) -> str:
+    def rcpt_line(self, address: str, dsn: RecipientDsn = NO_WISH, *, uses_smtputf8: bool = False) -> str:
+        """The RCPT command; `uses_smtputf8` says that MAIL asked for SMTPUTF8."""
         line = f"RCPT TO:<{self._checked(address)}>"
-        if dsn.notify and self.extensions.offers_dsn:
+        if not self.extensions.offers_dsn:
+            return line
+        if dsn.notify:
             line += f" NOTIFY={','.join(dsn.notify)}"
-        if dsn.original_recipient and self.extensions.offers_dsn:
-            line += f" ORCPT={dsn.original_recipient}"
+        original = dsn.original_recipient if uses_smtputf8 else embed_unicode(dsn.original_recipient)
+        if 0 < len(original) <= ORIGINAL_RECIPIENT_LIMIT:  # no recipient is to be refused for a wish
+            line += f" ORCPT={original}"
         return line
 
     # How anything is said and heard

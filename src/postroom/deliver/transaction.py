@@ -93,10 +93,11 @@ class Transaction:
     def _recipient_lines(self) -> dict[int, str]:
         """The command for each recipient by its place; an address that cannot be said fails alone."""
         lines: dict[int, str] = {}
-        dsn = self._parcel.dsn or NO_DSN
+        dsn, uses_smtputf8 = self._parcel.dsn or NO_DSN, self._needs_smtputf8
         for place, address in enumerate(self._parcel.recipients):
             try:
-                lines[place] = self._connection.rcpt_line(address, dsn.recipients.get(address, NO_WISH))
+                wish = dsn.recipients.get(address, NO_WISH)
+                lines[place] = self._connection.rcpt_line(address, wish, uses_smtputf8=uses_smtputf8)
             except SmtpFailure as failure:
                 self._connection.remark(f"Not offered: {address!r}")
                 self._outcomes[place] = failure.outcome

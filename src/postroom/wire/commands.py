@@ -5,6 +5,7 @@ import re
 import msgspec
 
 from postroom.wire.paths import split_path
+from postroom.wire.xtext import decoded_length, is_utf8_xtext, is_xtext
 
 COMMAND_LIMIT_BYTES = 2048
 """512 octets and what each extension adds (RFC 5321 4.5.3.1.4): AUTH= alone adds 500."""
@@ -19,7 +20,7 @@ ORIGINAL_RECIPIENT_LIMIT = 500
 """Characters of ORCPT (RFC 3461 4.2)."""
 
 _NOTIFY = frozenset({"SUCCESS", "FAILURE", "DELAY"})
-_XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*")
+_ONCE = frozenset({"RET", "ENVID", "NOTIFY", "ORCPT"})  # RFC 3461 4.
 _ADDRESS_TYPE = re.compile(r"[A-Za-z0-9\-]{1,64}")
 _SIZE_DIGITS = 20  # RFC 1870 3.
 
@@ -115,9 +116,9 @@ def _parse_notify(value: str) -> tuple[str, ...]:
 
 def _parse_original_recipient(value: str) -> str:
     """RFC 3461 4.2; letters beyond ASCII as RFC 6533 3. has them."""
-    address_type, separator, text = value.partition(";")
-    is_text = text != "" and all(_XTEXT.fullmatch(letter) or letter == "+" or not letter.isascii() for letter in text)
-    if separator and _ADDRESS_TYPE.fullmatch(address_type) and is_text and len(value) <= ORIGINAL_RECIPIENT_LIMIT:
+    address_type, _, text = value.partition(";")
+    is_text = is_utf8_xtext(text) if address_type.lower() == "utf-8" else is_xtext(text)
+    if _ADDRESS_TYPE.fullmatch(address_type) and is_text and len(value) <= ORIGINAL_RECIPIENT_LIMIT:
         return value
     raise CommandError(501, "5.5.4", "ORCPT of RCPT TO is written rfc822;name@example.com, with + and = as +2B and +3D")
 
@@ -127,7 +128,11 @@ def _split_argument(argument: str, word: str, example: str) -> tuple[str, list[t
     path = split_path(rest) if colon and head.strip().upper() == word else None
     if path is None:
         raise CommandError(501, "5.5.4", f"The command was not understood; write {example}")
-    return path[0], [_split_parameter(text) for text in path[1].split()]
+    parameters = [_split_parameter(text) for text in path[1].split()]
+    names = [name for name, _ in parameters if name in _ONCE]
+    if len(set(names)) < len(names):
+        raise CommandError(501, "5.5.4", f"Each of {', '.join(dict.fromkeys(names))} may be said once")
+    return path[0], parameters
 
 
 def _split_parameter(text: str) -> tuple[str, str | None]:
@@ -147,7 +152,7 @@ def _take_mail_parameter(mail: MailFrom, name: str, value: str | None) -> MailFr
             raise CommandError(501, "5.5.4", "BODY=BINARYMIME is not offered here; send 8BITMIME, encoded as base64")
         case "RET", ("FULL" | "HDRS") as content:
             return msgspec.structs.replace(mail, return_content=content)
-        case "ENVID", str() if _is_envelope_id(value or ""):
+        case "ENVID", str() if is_xtext(value or "") and decoded_length(value or "") <= ENVELOPE_ID_LIMIT:
             return msgspec.structs.replace(mail, envelope_id=value or "")
         case "SMTPUTF8", None:
             return msgspec.structs.replace(mail, uses_smtputf8=True)
@@ -157,10 +162,6 @@ def _take_mail_parameter(mail: MailFrom, name: str, value: str | None) -> MailFr
             raise CommandError(501, "5.5.4", f"The parameter {name} of MAIL FROM has a value that is not allowed")
         case _:
             raise _unknown_parameter(name, "MAIL FROM")
-
-
-def _is_envelope_id(text: str) -> bool:
-    return bool(text and _XTEXT.fullmatch(text)) and len(re.sub(r"\+..", "?", text)) <= ENVELOPE_ID_LIMIT
 
 
 def _unknown_parameter(name: str, command: str) -> CommandError:

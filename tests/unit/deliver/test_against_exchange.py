@@ -1,6 +1,7 @@
 """Our client and the simulated Exchange Online: STARTTLS, tokens, rights and the addresses that ask for trouble."""
 
 import asyncio
+import dataclasses
 import tracemalloc
 from collections.abc import AsyncIterator
 from typing import cast
@@ -15,6 +16,7 @@ from postroom.deliver.smtp_transport import SmtpTransport
 from postroom.deliver.transport import Parcel
 from postroom.deliver.transports import Transports
 from postroom.identity.sign_ins import Bearer, Password, SignIn
+from postroom.message import DsnRequest, RecipientDsn
 from postroom.network import Rehearsal
 from postroom.outcome import FailureClass, Outcome, Refused, Sent, StopCause, Stopped, TryLater, Unknown
 from postroom.simulator.authority import Authority
@@ -113,6 +115,19 @@ async def test_a_message_arrives_as_it_was_and_the_token_is_nowhere(exchange: Ex
     assert token not in str(report)
     assert isinstance(report.outcomes[0], Sent)
     assert "Hostname=" in report.outcomes[0].reply
+
+
+async def test_wishes_for_notifications_are_carried_to_exchange(exchange: ExchangeServer) -> None:
+    transport = a_transport(exchange, Entra(exchange))
+    wishes = DsnRequest("FULL", "QQ314159", {"b@fabrikam.com": RecipientDsn(("NEVER",), "rfc822;b@fabrikam.com")})
+    report = await transport.send(dataclasses.replace(a_message("b@fabrikam.com", "c@fabrikam.com"), dsn=wishes))
+    await transport.close()
+
+    assert all(isinstance(outcome, Sent) for outcome in report.outcomes)
+    said = [line.text for line in report.dialogue]
+    assert any(text.startswith("MAIL FROM:") and text.endswith(" RET=FULL ENVID=QQ314159") for text in said)
+    assert "RCPT TO:<b@fabrikam.com> NOTIFY=NEVER ORCPT=rfc822;b@fabrikam.com" in said
+    assert "RCPT TO:<c@fabrikam.com>" in said
 
 
 async def test_many_messages_sign_in_once(exchange: ExchangeServer) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from postroom.deliver.outgoing import make_parcel, name_sender
 from postroom.deliver.transport import Parcel
-from postroom.message import AfterUnknown
+from postroom.message import AfterUnknown, DsnRequest, RecipientDsn
 from postroom.store.records import Lease, OpenRecipient, SendRight, StoredBody
 from tests.unit.deliver.scripted_server import a_mail_server, a_mailbox
 
@@ -105,6 +105,13 @@ def test_only_sender_fields_go_and_only_one_comes(fields: list[bytes]) -> None:
 async def test_the_null_path_becomes_the_mail_servers_sender() -> None:
     parcel, _ = await parcel_of(a_lease(HEAD + BODY, envelope_sender=""))
     assert parcel.envelope_sender == "noreply@example.test"
+
+
+@pytest.mark.anyio
+async def test_wishes_for_notifications_go_along() -> None:
+    wishes = DsnRequest("HDRS", recipients={"b@fabrikam.com": RecipientDsn(("FAILURE",))})
+    parcel, _ = await parcel_of(a_lease(HEAD + BODY, dsn=wishes))
+    assert parcel.dsn == wishes
 
 
 @pytest.mark.anyio

@@ -107,6 +107,39 @@ async def test_wishes_for_notifications_are_said_where_they_are_offered(
     assert heard[1:] == [*said[1:], "DATA"]
 
 
+LONG = "utf-8;" + "ü" * 100
+
+
+@pytest.mark.parametrize(
+    ("extension", "needs_smtputf8", "original", "said"),
+    [
+        ("250-SMTPUTF8", True, "utf-8;jörg@example.net", " ORCPT=utf-8;jörg@example.net"),
+        ("250-SMTPUTF8", False, "utf-8;jörg@example.net", " ORCPT=utf-8;j\\x{F6}rg@example.net"),
+        ("250-HELP", False, "utf-8;jörg@example.net", " ORCPT=utf-8;j\\x{F6}rg@example.net"),
+        ("250-HELP", False, LONG, ""),
+    ],
+)
+async def test_an_original_recipient_is_said_as_the_mail_server_can_read_it(
+    extension: str, needs_smtputf8: bool, original: str, said: str
+) -> None:
+    heard: list[str] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.sign_in(*EHLO, "250-DSN", extension, "250 AUTH PLAIN")
+        heard.extend([await peer.hear() for _ in range(3)])
+        await peer.say("250 2.1.0 OK", "250 2.1.5 OK", "354 Go on")
+        await peer.hear_message()
+        await peer.say("250 2.0.0 OK")
+
+    wishes = DsnRequest(recipients={"b@example.net": RecipientDsn((), original)})
+    async with ScriptedServer.listen(script) as server:
+        transport = a_transport(server)
+        report = await transport.send(a_parcel("b@example.net", dsn=wishes, needs_smtputf8=needs_smtputf8))
+        await transport.close()
+    assert isinstance(report.outcomes[0], Sent)
+    assert heard[1] == f"RCPT TO:<b@example.net>{said}"
+
+
 async def accept_all(peer: Peer) -> None:
     await peer.sign_in()
     await take_messages(peer)

@@ -1,6 +1,8 @@
 """Command lines as servers read them."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from postroom.wire.commands import Command, CommandError, MailFrom, RcptTo, parse_command, parse_mail, parse_rcpt
 
@@ -62,6 +64,10 @@ def test_mail_from_is_read(argument: str, mail: MailFrom) -> None:
         ("FROM:<a@b.example> RET=ALL", 501, "RET of MAIL FROM has a value"),
         ("FROM:<a@b.example> ENVID=a=b", 501, "ENVID of MAIL FROM has a value"),
         ("FROM:<a@b.example> ENVID=" + "x" * 101, 501, "ENVID of MAIL FROM has a value"),
+        ("FROM:<a@b.example> ENVID", 501, "ENVID of MAIL FROM has a value"),
+        ("FROM:<a@b.example> ENVID=a+0D+0AQUIT", 501, "ENVID of MAIL FROM has a value"),
+        ("FROM:<a@b.example> ENVID=a+", 501, "ENVID of MAIL FROM has a value"),
+        ("FROM:<a@b.example> RET=FULL RET=HDRS", 501, "Each of RET may be said once"),
         ("FROM:<a@b.example> HOLDFOR=5", 555, "HOLDFOR of MAIL FROM is not known"),
     ],
 )
@@ -81,6 +87,7 @@ def test_wishes_for_notifications_are_read() -> None:
     rcpt = parse_rcpt("TO:<a@b.example> NOTIFY=success,Failure ORCPT=rfc822;old+2Bname@b.example")
     assert rcpt == RcptTo("a@b.example", ("SUCCESS", "FAILURE"), "rfc822;old+2Bname@b.example")
     assert parse_rcpt("TO:<a@b.example> NOTIFY=NEVER").notify == ("NEVER",)
+    assert parse_mail("FROM:<a@b.example> ENVID=" + "+2B" * 100).envelope_id == "+2B" * 100
     assert parse_rcpt("TO:<a@b.example> ORCPT=utf-8;jörg@b.example").original_recipient == "utf-8;jörg@b.example"
 
 
@@ -92,6 +99,9 @@ def test_wishes_for_notifications_are_read() -> None:
         ("FROM: <user@b.example> SIZE=12", MailFrom("user@b.example", size_bytes=12)),
         ("FROM:<user@b.example>   ", MailFrom("user@b.example")),
         ("FROM : <user@b.example>", MailFrom("user@b.example")),
+        ("FROM:user@b.example SIZE=12", MailFrom("user@b.example", size_bytes=12)),
+        ("from:\t<user@b.example>\tSIZE=12\t", MailFrom("user@b.example", size_bytes=12)),
+        ("FROM: < user@b.example >", MailFrom("user@b.example")),
     ],
 )
 def test_the_ways_of_old_devices_are_read(argument: str, wanted: MailFrom) -> None:
@@ -100,6 +110,7 @@ def test_the_ways_of_old_devices_are_read(argument: str, wanted: MailFrom) -> No
 
 def test_a_tab_behind_the_verb_is_white_space() -> None:
     assert parse_command(b"mail\tFROM:<a@b.example>  ") == Command("MAIL", "FROM:<a@b.example>")
+    assert parse_command(b"RCPT \t TO:\t<a@b.example> \t") == Command("RCPT", "TO: <a@b.example>")
 
 
 @pytest.mark.parametrize(
@@ -113,6 +124,14 @@ def test_a_tab_behind_the_verb_is_white_space() -> None:
         ("TO:<a@b.example> ORCPT=a@b.example", 501, "ORCPT of RCPT TO is written"),
         ("TO:<a@b.example> ORCPT=rfc822;", 501, "ORCPT of RCPT TO is written"),
         ("TO:<a@b.example> ORCPT=rfc822;a=b", 501, "ORCPT of RCPT TO is written"),
+        ("TO:<a@b.example> ORCPT=rfc822;a+b@b.example", 501, "ORCPT of RCPT TO is written"),
+        ("TO:<a@b.example> ORCPT=rfc822;a+0A", 501, "ORCPT of RCPT TO is written"),
+        ("TO:<a@b.example> ORCPT=rfc822;j\u00f6rg@b.example", 501, "ORCPT of RCPT TO is written"),
+        ("TO:<a@b.example> ORCPT=utf-8;j\u202erg@b.example", 501, "ORCPT of RCPT TO is written"),
+        ("TO:<a@b.example> ORCPT=utf-8;j\u009brg@b.example", 501, "ORCPT of RCPT TO is written"),
+        ("TO:<a@b.example> ORCPT=;a@b.example", 501, "ORCPT of RCPT TO is written"),
+        ("TO:<a@b.example> ORCPT=rfc822;" + "x" * 494, 501, "ORCPT of RCPT TO is written"),
+        ("TO:<a@b.example> NOTIFY=DELAY ORCPT=rfc822;a notify=DELAY", 501, "Each of NOTIFY, ORCPT may be said once"),
         ("TO:<a@b.example> SIZE=1", 555, "SIZE of RCPT TO is not known"),
     ],
 )
@@ -120,3 +139,45 @@ def test_rcpt_to_that_cannot_be_read_is_refused_with_the_reason(argument: str, c
     with pytest.raises(CommandError, match=reason) as caught:
         parse_rcpt(argument)
     assert caught.value.code == code
+
+
+WORDS = [
+    "FROM:",
+    "TO:",
+    "<a@b.example>",
+    "<>",
+    "SIZE=1",
+    "BODY=",
+    "RET=FULL",
+    "ENVID=",
+    "NOTIFY=",
+    "ORCPT=rfc822;",
+    "+",
+]
+ARGUMENTS = st.text(max_size=80) | st.lists(st.sampled_from(WORDS) | st.text(max_size=5), max_size=8).map(" ".join)
+
+
+@given(ARGUMENTS | st.tuples(st.sampled_from(["FROM:<a@b> ", "TO:<a@b> "]), ARGUMENTS).map("".join))
+def test_no_argument_makes_them_fall_and_what_is_read_cannot_break_a_line(argument: str) -> None:
+    said: list[str] = []
+    try:
+        mail = parse_mail(argument)
+        said += [mail.envelope_id, mail.return_content]
+    except CommandError:
+        pass
+    try:
+        rcpt = parse_rcpt(argument)
+        said += [rcpt.original_recipient, *rcpt.notify]
+    except CommandError:
+        pass
+    assert not any(letter.isspace() or not letter.isprintable() for letter in "".join(said))
+
+
+@given(st.binary(max_size=100))
+def test_no_line_makes_it_fall(line: bytes) -> None:
+    try:
+        command = parse_command(line)
+    except CommandError:
+        return
+    assert " " not in command.verb
+    assert command.argument == command.argument.strip()
