@@ -1,6 +1,10 @@
 """What BDAT announces."""
 
+import contextlib
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from postroom.wire.bdat import BdatChunk, parse_bdat
 from postroom.wire.commands import CommandError
@@ -24,3 +28,9 @@ def test_anything_else_is_refused(argument: str) -> None:
     with pytest.raises(CommandError, match="Write BDAT and the chunk's size") as caught:
         parse_bdat(argument)
     assert (caught.value.code, caught.value.enhanced) == (501, "5.5.4")
+
+
+@given(st.text(max_size=40) | st.from_regex(r"[0-9]{0,25} *(LAST|last)? *.?", fullmatch=True))
+def test_no_argument_makes_it_fall(argument: str) -> None:
+    with contextlib.suppress(CommandError):
+        assert 0 <= parse_bdat(argument).size_bytes < 10**20

@@ -1,8 +1,11 @@
-"""The server's half of PLAIN and LOGIN."""
+"""The server's half of PLAIN, LOGIN and CRAM-MD5."""
 
+import contextlib
 from base64 import b64encode
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from postroom.wire.sasl import (
     CramMd5Answer,
@@ -72,3 +75,25 @@ def test_cram_md5_is_answered_as_its_rfc_shows() -> None:
 def test_a_cram_md5_answer_that_is_none_says_so(answer: bytes) -> None:
     with pytest.raises(SaslError, match="32 hex digits"):
         CramMd5Exchange("<1@x>").take(b64encode(answer))
+
+
+@pytest.mark.parametrize("login", ["hp 2f", "hp-2f"])
+def test_a_cram_md5_name_may_hold_blanks_and_its_digest_capitals(login: str) -> None:
+    digest = cram_md5_digest("secret", "<1@x>")
+    answer = CramMd5Exchange("<1@x>").take(b64encode(f"{login} {digest.upper()}\0".encode()))
+    assert answer == CramMd5Answer(login, digest)
+
+
+@given(st.binary(max_size=60) | st.binary(max_size=60).map(b64encode))
+def test_no_answer_makes_an_exchange_fall(answer: bytes) -> None:
+    for exchange in (PlainExchange(), LoginExchange(), CramMd5Exchange("<1@x>")):
+        with contextlib.suppress(SaslError):
+            exchange.take(answer)
+
+
+@given(st.text(min_size=1).filter(lambda text: "\0" not in text), st.text().filter(lambda text: "\0" not in text))
+def test_what_a_client_signs_in_with_is_what_is_read(login: str, password: str) -> None:
+    assert PlainExchange().take(b64encode(f"\0{login}\0{password}".encode())) == Credentials(login, password)
+    exchange = LoginExchange()
+    assert exchange.take(b64encode(login.encode())) is None
+    assert exchange.take(b64encode(password.encode())) == Credentials(login, password)
