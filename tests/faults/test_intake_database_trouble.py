@@ -85,7 +85,7 @@ async def test_a_database_in_trouble_loses_nothing_and_says_so(tmp_path: Path, t
             crowd.go_to(await asyncio.to_thread(serving.wait_until_ready))
             await crowd.wait_until_acknowledged(2 * CLIENTS)
             with trouble(postroom):
-                while {way for way, _ in crowd.note.refused} < WAYS_THAT_ANSWER:
+                while not {way for way, _ in crowd.note.refused} >= WAYS_THAT_ANSWER:
                     await crowd.wait_until_answered()
             before = dict(crowd.note.by_way)
             while any(crowd.note.by_way[way] == before[way] for way in WAYS_THAT_ANSWER):
