@@ -176,6 +176,54 @@ async def test_an_apps_page_tells_that_it_was_turned_away(house: House) -> None:
     assert "It offered only TLS 1.0." in visitor.page.text
 
 
+async def test_the_first_use_turns_the_page_green_and_ends_older_troubles(house: House) -> None:
+    visitor = await make_app(house, addresses="10.2.3.77")
+    now_us = house.clock.now_us()
+    for text, at_us in (("It offered only TLS 1.0.", now_us - 1), ("Its password is wrong.", now_us + 1)):
+        [app] = await house.store.apps.list()
+        await house.store.refused_clients.note(
+            [RefusedAttempt("10.2.3.77", "device", "HP", "", text[-9:], text, at_us)]
+        )
+        await house.store.apps.note_use(app.app_id, "10.2.3.77", "TLSv1.3", "PLAIN")
+        await open_app(visitor)
+        assert "It has reached this server" in visitor.page.text
+        assert "Waiting for its first mail" not in visitor.page.text
+        assert (text in visitor.page.text) is (at_us > now_us)
+
+
+async def test_what_calls_sendmail_has_nothing_to_enter(house: House) -> None:
+    visitor = await make_app(house, local_users="backup")
+    assert "Nothing needs to be entered" in visitor.page.text
+    assert "Password" not in visitor.page.text
+    await open_app(visitor)
+    assert "Nothing needs to be entered" in visitor.page.text
+    assert "smtplib" not in visitor.page.text
+    await visitor.submit("/password")
+    assert shown_password(visitor)
+
+
+async def test_the_example_for_a_device_without_a_password_does_not_sign_in(house: House) -> None:
+    visitor = await make_app(house, method="address", addresses="10.2.3.77", allows_plain_text="on")
+    await open_app(visitor)
+    assert 'smtplib.SMTP("127.0.0.1", 2525)' in visitor.page.text
+    assert "server.login" not in visitor.page.text
+    assert "starttls" not in visitor.page.text
+
+
+@pytest.mark.parametrize(
+    ("senders", "sender"),
+    [
+        ("", "scanner@contoso.com"),
+        ("@fabrikam.com hp@contoso.com", "hp@contoso.com"),
+        ("@contoso.com", "scanner@contoso.com"),
+        ("@fabrikam.com", "hp-2nd-floor@fabrikam.com"),
+    ],
+)
+async def test_the_sheet_names_a_sender_that_is_allowed(house: House, senders: str, sender: str) -> None:
+    visitor = await make_app(house, senders=senders)
+    assert f'id="sheet-sender">{sender}<' in visitor.page.source
+
+
 async def test_a_key_is_shown_once_and_can_be_revoked(house: House) -> None:
     visitor = await make_app(house)
     path = await open_app(visitor)

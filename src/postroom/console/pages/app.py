@@ -89,12 +89,14 @@ async def disable(visit: Visit) -> Response:
 
 
 async def show_credentials(visit: Visit, app: App, password: str) -> Response:
-    """What to enter into the device, with the password this once."""
+    """What to enter into the device, with the password this once (empty: it was kept, or there is none)."""
+    mail_server = await visit.rooms.store.mail_servers.default()
     return await visit.page(
         "app_credentials.html",
         app=app,
         password=password,
-        mail_server=await visit.rooms.store.mail_servers.default(),
+        has_password=bool(await visit.rooms.store.apps.passwords(app.app_id)),
+        sender=_sender_of(app, mail_server.sender),
         listeners=fitting(visit.rooms.listeners(), app),
     )
 
@@ -107,6 +109,7 @@ async def _set_enabled(visit: Visit, is_enabled: bool) -> Response:
 
 async def _page(visit: Visit, app: App, form: Form, troubles: Troubles) -> Response:
     store = visit.rooms.store
+    mail_server = await store.mail_servers.default()
     return await visit.page(
         "app.html",
         status=422 if troubles else 200,
@@ -114,7 +117,8 @@ async def _page(visit: Visit, app: App, form: Form, troubles: Troubles) -> Respo
         values=app_form.given(form),
         troubles=troubles,
         app_form=app_form,
-        mail_server=await store.mail_servers.default(),
+        mail_server=mail_server,
+        sender=_sender_of(app, mail_server.sender),
         listeners=fitting(visit.rooms.listeners(), app),
         passwords=await store.apps.passwords(app.app_id),
         keys=await store.api_keys.list(app.app_id),
@@ -125,10 +129,25 @@ async def _page(visit: Visit, app: App, form: Form, troubles: Troubles) -> Respo
     )
 
 
+def _sender_of(app: App, default: str) -> str:
+    """An address that the app may send from; empty when there is none yet."""
+    addresses = [sender for sender in app.senders if not sender.startswith("@")]
+    if addresses:
+        return addresses[0]
+    if not app.senders or f"@{default.rpartition('@')[2].lower()}" in app.senders:
+        return default
+    return app.login.partition("@")[0] + app.senders[0]
+
+
 def _refused_of(app: App, refused: Sequence[RefusedClient]) -> list[RefusedClient]:
-    """What was turned away from its addresses, or under its name."""
+    """What was turned away from its addresses, or under its name, since it was last let in."""
     networks = parse_networks(" ".join(app.addresses))
-    return [it for it in refused if holds(networks, it.address) or (it.login and it.login == app.login)]
+    since_us = app.last_used_at_us or 0
+    return [
+        it
+        for it in refused
+        if it.last_at_us > since_us and (holds(networks, it.address) or (it.login and it.login == app.login))
+    ]
 
 
 def _path(app: App) -> str:
