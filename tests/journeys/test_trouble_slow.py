@@ -82,7 +82,7 @@ async def test_checks_are_watched_when_a_script_comes_late(person: Person) -> No
     """htmx must not begin before its extension for event streams is there."""
 
     async def come_late(route: Route) -> None:
-        await person.page.evaluate("new Promise((done) => setTimeout(() => setTimeout(done, 50), 50))")
+        await person.page.wait_for_function("performance.now() > 100")  # unlike evaluate(), outlives a next page
         await route.continue_()
 
     await set_up_mail_server(person.server)
