@@ -203,6 +203,8 @@ def _lease(
         dsn=dsn_of(row["dsn"]),
         message_expires_at_us=row["message_expires_at_us"],
         age_us=max(0, now_ready_us - row["ready_us_at_intake"]),
+        lifetime_us=row["lifetime_us"],
+        is_notice=bool(row["is_notice"]),
     )
 
 

@@ -127,7 +127,7 @@ def _message_row(now_us: int, new: NewMessage) -> tuple[object, ...]:
         *(int(new.is_eight_bit), int(new.needs_smtputf8), to_json(new.reception), to_json(new.repairs)),
         *(len(new.recipients), to_json(new.recipients[:SHOWN_RECIPIENTS])),
         *(_state(now_us, new), new.send_at_us, new.expires_at_us, to_json(new.tags), to_json(new.metadata)),
-        to_json_or_none(new.dsn),
+        *(to_json_or_none(new.dsn), new.lifetime_us, int(new.names_only_recipients), int(new.is_notice)),
     )
 
 

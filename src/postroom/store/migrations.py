@@ -21,6 +21,8 @@ CREATE TABLE IF NOT EXISTS migrations (
 def migrate(connection: Connection, migrations: Sequence[Migration] | None = None) -> None:
     """Apply what is missing. Errors: DataFolderError for a newer database or a migration that was changed."""
     wanted = load_migrations() if migrations is None else migrations
+    # A table that others refer to can only be made anew without them (https://sqlite.org/lang_altertable.html).
+    connection.raw.execute("PRAGMA foreign_keys = OFF")
     try:
         connection.begin(writes=True)
         connection.raw.execute(_LEDGER)
@@ -29,6 +31,7 @@ def migrate(connection: Connection, migrations: Sequence[Migration] | None = Non
         for migration in wanted:
             if migration.number not in applied:
                 _apply(connection, migration)
+        _check_references(connection)
         connection.commit()
     except sqlite3.Error as trouble:
         raise DataFolderError(
@@ -36,6 +39,7 @@ def migrate(connection: Connection, migrations: Sequence[Migration] | None = Non
         ) from trouble
     finally:
         connection.roll_back()
+        connection.raw.execute("PRAGMA foreign_keys = ON")
 
 
 def checksum(migration: Migration) -> str:
@@ -67,6 +71,12 @@ def _check_history(wanted: Sequence[Migration], applied: dict[int, str]) -> None
                 f"The database was made with another text of migration {migration.number} ({migration.name}): "
                 "this is not a released version of Postroom."
             )
+
+
+def _check_references(connection: Connection) -> None:
+    if broken := connection.raw.execute("PRAGMA foreign_key_check").fetchall():
+        tables = ", ".join(sorted({row[0] for row in broken}))
+        raise DataFolderError(f"The database could not be brought up to date: rows of {tables} refer to nothing.")
 
 
 def _apply(connection: Connection, migration: Migration) -> None:

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 import msgspec
 
+from postroom.clock import DAY_US
 from postroom.message import AfterUnknown, DsnRequest, Lane, MailboxState, Reception, RecipientState
 from postroom.outcome import Failure, Outcome, StopCause
 
@@ -14,11 +15,14 @@ class EmailType(StrEnum):
 
     SMTP = "smtp"
     SMTPS = "smtps"
+    GRAPH = "graph"
 
 
 class Authentication(StrEnum):
     OAUTH = "oauth"
     BASIC = "basic"
+    NONE = "none"
+    """The mail server knows us by our address, or lets everybody in."""
 
 
 class SendRight(StrEnum):
@@ -61,6 +65,17 @@ class MailServer(msgspec.Struct, frozen=True):
     """When the checks passed; None when it was saved without."""
     proved_at_us: int | None = None
     """When a message from the sender was last accepted after its data: what alone proves the right to send."""
+    authorities: str = ""
+    """Certificates (PEM) that vouch for it, instead of those of the system."""
+    takes_null_sender: bool = False
+    """Whether it takes `MAIL FROM:<>`; else notices leave with the mail server's own sender."""
+    alternatives: tuple[int, ...] = ()
+    """Mail servers that take its mail while it cannot be sent this way, in order."""
+    cause: StopCause | None = None
+    """Why this way is stopped, while its mailbox may send by another; None when it is not."""
+    until_us: int | None = None
+    since_us: int | None = None
+    failure: Failure | None = None
 
     @property
     def is_set_up(self) -> bool:
@@ -84,6 +99,13 @@ class Mailbox(msgspec.Struct, frozen=True):
     message_limit_a_minute: int = 25
     connection_limit: int = 2
     recipient_limit_a_day: int = 10_000
+    recipient_limit_a_message: int = 500
+    learnt_message_limit: int | None = None
+    """What the mail server let us find out, below `message_limit_a_minute`; it recovers with time."""
+    learnt_connection_limit: int | None = None
+    learnt_at_us: int | None = None
+    tenant: str | None = None
+    """Whose limit on external recipients counts."""
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -192,6 +214,8 @@ class AppSettings(msgspec.Struct, frozen=True, kw_only=True):
     allows_cram_md5: bool = False
     """CRAM-MD5 for its addresses; its password is then kept sealed, not hashed."""
     after_unknown: AfterUnknown = AfterUnknown.SEND_AGAIN
+    notices_to: str = ""
+    """Who is told when its mail fails: `sender`, `administrator`, `nobody`; empty: by its kind."""
 
     @property
     def is_legacy(self) -> bool:
@@ -321,6 +345,12 @@ class NewMessage(msgspec.Struct, frozen=True):
     metadata: dict[str, str] = {}
     dsn: DsnRequest | None = None
     idempotency: "IdempotencyKey | None" = None
+    lifetime_us: int | None = None
+    """How long it may wait while it could be sent; None: as for all."""
+    names_only_recipients: bool = False
+    """All addresses of its To and Cc are in the envelope: what a way out without an envelope needs."""
+    is_notice: bool = False
+    """A report about another message: about it no report is made."""
 
 
 class IdempotencyKey(msgspec.Struct, frozen=True):
@@ -361,6 +391,9 @@ class Lease(msgspec.Struct, frozen=True):
     """The expiry that the sender set, in wall time."""
     age_us: int
     """How long the message has waited while its mailbox could send: what its lifetime is measured by."""
+    lifetime_us: int = 5 * DAY_US
+    """How old it may become."""
+    is_notice: bool = False
 
 
 class DialogueLine(msgspec.Struct, frozen=True):

@@ -40,6 +40,11 @@ def mailbox_of(row: Row) -> Mailbox:
         message_limit_a_minute=row["message_limit_a_minute"],
         connection_limit=row["connection_limit"],
         recipient_limit_a_day=row["recipient_limit_a_day"],
+        recipient_limit_a_message=row["recipient_limit_a_message"],
+        learnt_message_limit=row["learnt_message_limit"],
+        learnt_connection_limit=row["learnt_connection_limit"],
+        learnt_at_us=row["learnt_at_us"],
+        tenant=row["tenant"],
     )
 
 
@@ -66,6 +71,13 @@ def mail_server_of(row: Row) -> MailServer:
         ehlo_name=row["ehlo_name"],
         verified_at_us=row["verified_at_us"],
         proved_at_us=row["proved_at_us"],
+        authorities=row["authorities"],
+        takes_null_sender=bool(row["takes_null_sender"]),
+        alternatives=msgspec.json.decode(row["alternatives"], type=tuple[int, ...]),
+        cause=StopCause(row["cause"]) if row["cause"] else None,
+        until_us=row["until_us"],
+        since_us=row["since_us"],
+        failure=failure_of(row["failure"]),
     )
 
 
@@ -90,6 +102,7 @@ def app_of(row: Row) -> App:
         allows_old_tls=bool(row["allows_old_tls"]),
         allows_cram_md5=bool(row["allows_cram_md5"]),
         after_unknown=AfterUnknown(row["after_unknown"]),
+        notices_to=row["notices_to"],
         is_enabled=bool(row["is_enabled"]),
         is_internal=bool(row["is_internal"]),
         created_at_us=row["created_at_us"],

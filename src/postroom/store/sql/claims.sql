@@ -47,23 +47,24 @@ WHERE delivery_id IN (
 -- The first in order.
 SELECT delivery_id, open_recipients FROM deliveries
 WHERE stage = 'due' AND mailbox_id = :mailbox_id
-ORDER BY lane, delivery_id LIMIT 1
+ORDER BY lane, turn, delivery_id LIMIT 1
 
 -- name: due_deliveries
--- By lane, then by age.
+-- By lane, then by the turns of apps, then by age.
 SELECT deliveries.delivery_id, deliveries.message_id, deliveries.mail_server_id, deliveries.ready_us_at_intake,
        messages.attempts, messages.envelope_sender, messages.header_from, messages.is_eight_bit,
        messages.needs_smtputf8, messages.dsn, messages.expires_at_us AS message_expires_at_us,
+       messages.is_notice, coalesce(messages.lifetime_us, (SELECT lifetime_us FROM sending_settings WHERE only_row = 1)) AS lifetime_us,
        apps.after_unknown, bodies.size_bytes, bodies.content, bodies.file_name
 FROM (
     SELECT * FROM deliveries
     WHERE stage = 'due' AND mailbox_id = :mailbox_id
-    ORDER BY lane, delivery_id LIMIT :limit
+    ORDER BY lane, turn, delivery_id LIMIT :limit
 ) AS deliveries
 CROSS JOIN messages ON messages.message_id = deliveries.message_id
 CROSS JOIN apps ON apps.app_id = messages.app_id
 LEFT JOIN bodies ON bodies.message_id = deliveries.message_id
-ORDER BY deliveries.lane, deliveries.delivery_id
+ORDER BY deliveries.lane, deliveries.turn, deliveries.delivery_id
 
 -- name: due_recipients
 SELECT recipients.recipient_id, recipients.message_id, recipients.delivery_id, recipients.address

@@ -10,7 +10,8 @@ WHERE is_default = 1
 -- name: insert_messages
 INSERT INTO messages (message_id, app_id, envelope_sender, header_from, subject, internet_message_id, lane,
                       received_at_us, stored_at_us, size_bytes, is_eight_bit, needs_smtputf8, reception, repairs,
-                      recipient_count, first_recipients, state, send_at_us, expires_at_us, tags, metadata, dsn)
+                      recipient_count, first_recipients, state, send_at_us, expires_at_us, tags, metadata, dsn,
+                      lifetime_us, names_only_recipients, is_notice)
 VALUES
 
 -- name: insert_bodies
