@@ -37,7 +37,9 @@ class Weather:
         self.temporary = 0.0
         self.drop_after_dot = 0.0
         self.drop_before_dot = 0.0
+        self.throttles = 0.0
         self.sign_in_fails = False
+        self.offers_chunking = True
         self.reply_delay_seconds = 0.02
 
 
@@ -50,6 +52,9 @@ class MailServerProtocol(asyncio.Protocol):
         self._chance = chance
         self._buffer = b""
         self._in_data = False
+        self._chunk_left: int | None = None
+        self._chunk_is_last = False
+        self._content = b""
         self._recipients: list[str] = []
         self._login_steps = 0
         self._ready_at = 0.0
@@ -61,19 +66,41 @@ class MailServerProtocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        while True:
-            if self._in_data:
-                content, dot, rest = (b"\r\n" + self._buffer).partition(b"\r\n.\r\n")
-                if not dot:
-                    return
+        while self._read_step():
+            pass
+
+    def _read_step(self) -> bool:
+        """Take one thing out of the buffer: the end of the data, a chunk, or a command."""
+        if self._chunk_left is not None:
+            return self._read_chunk(self._chunk_left)
+        if self._in_data:
+            content, dot, rest = (b"\r\n" + self._buffer).partition(b"\r\n.\r\n")
+            if dot:
                 self._buffer, self._in_data = rest, False
-                self._end_of_data(content[2:].replace(b"\r\n..", b"\r\n.") + b"\r\n")
-                continue
-            line, ended, rest = self._buffer.partition(b"\r\n")
-            if not ended:
-                return
+                self._end_of_data(content.replace(b"\r\n..", b"\r\n.")[2:] + b"\r\n")
+            return bool(dot)
+        line, ended, rest = self._buffer.partition(b"\r\n")
+        if ended:
             self._buffer = rest
             self._answer(line.decode())
+        return bool(ended)
+
+    def _read_chunk(self, size: int) -> bool:
+        """RFC 3030: a chunk is taken whole, whatever the answer to it is."""
+        if len(self._buffer) < size:
+            return False
+        chunk, self._buffer, self._chunk_left = self._buffer[:size], self._buffer[size:], None
+        self._content += chunk
+        if not self._recipients:
+            self._content = b""
+            self._say("503 5.5.1 No recipients")
+        elif self._chunk_is_last:
+            content, self._content = self._content, b""
+            self._end_of_data(content)
+            self._recipients = []
+        else:
+            self._say(f"250 2.6.0 CHUNK received OK, {size} octets")
+        return True
 
     def _say(self, text: str) -> None:
         """Replies leave in order, each after the server's delay."""
@@ -88,12 +115,14 @@ class MailServerProtocol(asyncio.Protocol):
             return
         verb = line[:4].upper()
         if verb == "EHLO":
-            self._say("250-mail.world.test\r\n250-PIPELINING\r\n250-SIZE 50000000\r\n250-8BITMIME\r\n250 AUTH LOGIN")
+            chunking = "250-CHUNKING\r\n" if self._weather.offers_chunking else ""
+            offers = f"250-PIPELINING\r\n250-SIZE 50000000\r\n{chunking}250-8BITMIME\r\n250 AUTH LOGIN"
+            self._say(f"250-mail.world.test\r\n{offers}")
         elif verb == "AUTH":
             self._login_steps = 1 if len(line.split()) > 2 else 2
             self._say("334 VXNlcm5hbWU6" if self._login_steps == 2 else "334 UGFzc3dvcmQ6")
         elif verb == "MAIL":
-            self._recipients = []
+            self._recipients, self._content = [], b""
             is_away = self._chance.random() < self._weather.temporary
             self._say("451 4.7.0 Temporary server error" if is_away else "250 2.1.0 Sender OK")
         elif verb == "RCPT":
@@ -101,11 +130,14 @@ class MailServerProtocol(asyncio.Protocol):
         elif verb == "DATA":
             self._in_data = bool(self._recipients)
             self._say("354 Start" if self._in_data else "503 5.5.1 No recipients")
+        elif verb == "BDAT":
+            size, *last = line.split()[1:]
+            self._chunk_left, self._chunk_is_last = int(size), bool(last)
         elif verb == "QUIT":
             self._say("221 2.0.0 Bye")
             self._loop.call_at(self._ready_at, self._transport.close)
         elif verb in ("RSET", "NOOP"):
-            self._recipients = []
+            self._recipients, self._content = [], b""
             self._say("250 2.0.0 OK")
         else:
             self._say("500 5.3.3 Unrecognized command")
@@ -130,6 +162,9 @@ class MailServerProtocol(asyncio.Protocol):
             return
         if self._chance.random() < self._weather.temporary:
             self._say("451 4.7.0 Temporary server error")
+            return
+        if self._chance.random() < self._weather.throttles:
+            self._say("451 4.7.500 Server busy. Please try again later")
             return
         self._witness.take(content, self._recipients)
         if self._chance.random() < self._weather.drop_after_dot:

@@ -236,6 +236,8 @@ class World:
         weather.temporary = sometimes(0.4)
         weather.drop_after_dot = sometimes(0.3)
         weather.drop_before_dot = sometimes(0.3)
+        weather.throttles = sometimes(0.5)
+        weather.offers_chunking = chance.random() < 0.7
         weather.sign_in_fails = chance.random() < 0.1
         weather.reply_delay_seconds = chance.choice((0.02, 0.5, 30.0))
         self.loop.cut_probability = sometimes(0.02)
