@@ -20,6 +20,7 @@ from postroom.store.outbox import Outbox, OutboxLimits, Wakeup
 from postroom.store.people import People
 from postroom.store.reader import Reader
 from postroom.store.refused_clients import RefusedClients
+from postroom.store.sending_settings import SendingSettingsTable
 from postroom.store.writer import InlineWriter, ThreadWriter, Writer
 from postroom.vault import Vault
 
@@ -73,6 +74,7 @@ class Store:
         self.refused_clients: RefusedClients = RefusedClients(writer, reader)
         self.people: People = People(writer, reader, calls.hashing)
         self.audit: Audit = Audit(writer, reader)
+        self.sending_settings: SendingSettingsTable = SendingSettingsTable(writer, reader)
 
     @classmethod
     async def open(
