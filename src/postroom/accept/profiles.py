@@ -60,6 +60,8 @@ class ListenerLimits(msgspec.Struct, frozen=True):
     """For TLS, and for a load balancer's PROXY header."""
     error_limit: int = 20
     """Commands in error, before we hang up: whoever has so many is not a mail client."""
+    idle_command_limit: int = 100
+    """Of NOOP, RSET, HELP and their like between two messages, before we hang up: a flood of them slows the others."""
     sign_in_failure_limit: int = 3
     """On one connection."""
     sign_in_delay_seconds: float = 1

@@ -36,6 +36,8 @@ _FOREIGN_VERBS = frozenset({"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "
 """A browser made to speak to us, or a load balancer that is not named: what comes next is no command of this client."""
 _PROXY_V2_LINE = b"\0"
 """The third line of the PROXY protocol's second form, which begins with two empty ones."""
+_IDLE_VERBS = frozenset({"EHLO", "HELO", "RSET", "NOOP", "VRFY", "HELP"})
+"""They bring no mail nearer: a few are manners, thousands are a flood."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ class SmtpConversation:
         self._helo: str | None = None
         self._signed_in: App | None = None
         self._errors = 0
+        self._idle_commands = 0
+        """Since the last MAIL."""
         self._answers: dict[str, Answer] = {
             "EHLO": self._answer_ehlo,
             "HELO": self._answer_helo,
@@ -134,11 +138,19 @@ class SmtpConversation:
         command = parse_command(line)
         if command.verb in _FOREIGN_VERBS:
             raise _foreign(command.verb)
+        if command.verb in _IDLE_VERBS:
+            self._count_idle()
         answer = self._answers.get(command.verb)
         if answer is None:
             # It is not repeated: what stands there may be a password that came too early.
             raise CommandError(500, "5.5.1", "This is no command of this server; HELP lists them")
         await answer(command.argument)
+
+    def _count_idle(self) -> None:
+        self._idle_commands += 1
+        if self._idle_commands > self._listener.limits.idle_command_limit:
+            goodbye = format_answer(421, "4.7.0", "Too many commands that bring no mail; goodbye")
+            raise ConversationEnded("too many commands that bring no mail", goodbye)
 
     def _note_error(self, reply: bytes) -> None:
         self._session.say(reply)
@@ -240,6 +252,7 @@ class SmtpConversation:
             await self._look_again()
         app = self._require_app()
         await self._transaction.begin(app, self._reception(), argument)
+        self._idle_commands = 0
         if self._signed_in is None:
             await self._note_guest(app)
 

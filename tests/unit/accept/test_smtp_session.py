@@ -234,7 +234,7 @@ def test_commands_that_have_come_already_wait_for_a_client_that_reads_nothing() 
         await asyncio.sleep(301)
         assert tap.is_closing()
 
-    on_virtual_time(scenario)
+    on_virtual_time(scenario, limits=ListenerLimits(idle_command_limit=20_000))
 
 
 def test_replies_to_commands_in_one_packet_leave_in_one() -> None:
