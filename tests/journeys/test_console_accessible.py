@@ -200,6 +200,16 @@ async def test_messages(console: Console) -> None:
     await console.judge(f"/admin/mail-server/test?message={public_id(sent)}")
 
 
+async def test_the_settings_of_sending(console: Console) -> None:
+    await console.sign_in()
+    await console.judge("/admin/sending")
+    await console.page.get_by_label("Lifetime, in days").fill("soon")
+    await console.page.get_by_role("button", name="Save").click()
+    console.watched.allow("status of 422")
+    await console.page.get_by_text("One thing needs your attention").wait_for()
+    await console.judge_this("the settings of sending with a mistake")
+
+
 async def test_apps(console: Console) -> None:
     console.watched.allow("status of 404")
     await console.sign_in()

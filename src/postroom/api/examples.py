@@ -46,6 +46,18 @@ BODIES: dict[tuple[str, str], Any] = {
             "value": {"name": "HP 2nd floor", "addresses": ["10.2.3.14"], "needs_sign_in": False},
         },
     },
+    ("PUT", "/sending"): {
+        "canary": {
+            "summary": "Two days, no delay notice, a canary every half hour",
+            "value": {
+                "lifetime_seconds": 172_800,
+                "delay_notice_after_seconds": None,
+                "administrator": "it@contoso.com",
+                "canary_enabled": True,
+                "canary_every_seconds": 1_800,
+            },
+        }
+    },
     ("POST", "/apps/{app_id}/keys"): {"key": {"value": {"name": "pipeline", "scopes": ["send", "messages:read"]}}},
 }
 

@@ -3,7 +3,17 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from postroom.api import actions, app_shapes, apps, batch, message_shapes, reading, sending, shapes
+from postroom.api import (
+    actions,
+    app_shapes,
+    apps,
+    batch,
+    message_shapes,
+    reading,
+    sending,
+    sending_settings,
+    shapes,
+)
 from postroom.api.room import Answer
 
 BASE = "/api/v1"
@@ -184,5 +194,13 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "POST", "/refused-clients/{address}/ignore", "settings:write", apps.ignore_refused_client,
         "Show a client no more", "Apps", gives=app_shapes.Nothing,
+    ),
+    Route(
+        "GET", "/sending", "settings:read", sending_settings.show, "Show the settings of sending", "Settings",
+        gives=sending_settings.SendingShape,
+    ),
+    Route(
+        "PUT", "/sending", "settings:write", sending_settings.change, "Change the settings of sending", "Settings",
+        takes=sending_settings.SendingShape, gives=sending_settings.SendingShape,
     ),
 )  # fmt: skip

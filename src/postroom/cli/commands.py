@@ -10,6 +10,7 @@ from postroom.cli.app import app
 from postroom.cli.init import init
 from postroom.cli.messages import messages
 from postroom.cli.send import send
+from postroom.cli.sending import sending
 from postroom.cli.serve import serve
 from postroom.cli.simulate import simulate
 
@@ -26,6 +27,7 @@ main.add_command(simulate)
 main.add_command(app)
 main.add_command(messages)
 main.add_command(send)
+main.add_command(sending)
 
 
 class Verbatim(click.Command):

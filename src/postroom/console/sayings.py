@@ -17,6 +17,7 @@ SAYINGS = {
     "saved": "Saved. Waiting mail leaves by itself from now on.",
     "saved-anyway": "Saved without passed checks; the audit says so. Run the checks when the cause is solved.",
     "not-verified": "Not saved yet: run the checks first, or choose to save anyway.",
+    "sending-saved": "Saved. It holds from now on, also for mail that waits.",
     "discarded": "The draft was thrown away; what was set up stays as it is.",
     "changes-first": "Nothing was checked: there are changes that are not live yet. Go on with them, or discard them.",
     "resumed": "The mailbox tries again now.",
