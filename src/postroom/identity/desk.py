@@ -154,8 +154,8 @@ def not_signed_in() -> Stopped:
 
 
 def _secrets_key(grant: Grant) -> bytes:
-    """Changes with anything that could cure a refusal."""
-    parts = (grant.client_secret, grant.refresh_token)
+    """Changes with anything that could cure a refusal, and when a person says that it is cured."""
+    parts = (grant.client_secret, grant.refresh_token, grant.revision)
     return hashlib.sha256(grant_key(grant) + repr(parts).encode()).digest()
 
 

@@ -151,6 +151,7 @@ def grant_of(row: Row, vault: Vault | None) -> Grant:
         secret_ends_on=date_of(row["secret_ends_on"]),
         granted_at_us=row["granted_at_us"],
         renewed_at_us=row["renewed_at_us"],
+        revision=row["revision"],
     )
 
 

@@ -125,6 +125,8 @@ class Grant(msgspec.Struct, frozen=True):
     secret_ends_on: date | None = None
     granted_at_us: int | None = None
     renewed_at_us: int | None = None
+    revision: int = 0
+    """Of its mailbox: grows when a person says that something was solved."""
 
     def __repr__(self) -> str:
         return f"Grant(mailbox {self.mailbox_id}, {self.authentication})"

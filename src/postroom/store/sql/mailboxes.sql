@@ -60,7 +60,8 @@ SET ready_total_us = ready_total_us + max(0, :heartbeat_at_us - ready_since_us),
 WHERE ready_since_us IS NOT NULL
 
 -- name: grant
-SELECT grants.*, mailboxes.username, mailboxes.address, mailboxes.authentication, mailboxes.signed_in_user
+SELECT grants.*, mailboxes.username, mailboxes.address, mailboxes.authentication, mailboxes.signed_in_user,
+       mailboxes.revision
 FROM grants JOIN mailboxes USING (mailbox_id)
 WHERE mailbox_id = :mailbox_id
 
