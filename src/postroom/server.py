@@ -15,6 +15,7 @@ import httpx2
 import msgspec
 import structlog
 
+from postroom.accept.canary_mail import hand_in_canary
 from postroom.accept.certificate import CertificateFiles, load_or_make_certificate, tls_contexts
 from postroom.accept.drop_folder import DropFolder, prepare_folder
 from postroom.accept.listener_plan import (
@@ -43,6 +44,7 @@ from postroom.clock import MICROSECONDS, SystemClock
 from postroom.console.app import make_app
 from postroom.console.listener import ConsoleListener, bind_console
 from postroom.console.rooms import ConsoleRooms
+from postroom.deliver.canary import CanaryFlights
 from postroom.deliver.transports import Transports
 from postroom.deliver.worker import Worker
 from postroom.errors import PostroomError, SettingsError
@@ -160,6 +162,8 @@ class Server:
         self._run("pruning", self._prune())
         default_domain = settings.sendmail.default_domain
         intake = Intake(self.store, self._clock, self._host_name, settings.smtp.size_limit_bytes, default_domain)
+        hand_in = partial(hand_in_canary, intake, settings.instance_name)
+        self._run("canary", CanaryFlights(self.store.canaries, hand_in, self._clock).run())
         await self._start_smtp_server(intake, plans)
         await self._start_sendmail(intake)
         await self._start_console(network, http, intake)

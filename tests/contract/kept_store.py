@@ -141,6 +141,12 @@ class KeptStore:
     async def write(self, statement: str) -> None:
         await self.store._writer.run(lambda connection: connection.raw.execute(statement).rowcount)
 
+    async def count(self, table: str) -> int:
+        """How many rows it has."""
+        text = f"SELECT count(*) FROM {table}"
+        rows: int = await self.store._reader.read(lambda connection: connection.raw.execute(text).fetchone()[0])
+        return rows
+
 
 def settlement(lease: Lease, outcomes: Sequence[Outcome]) -> Settlement:
     each = list(outcomes) if len(outcomes) > 1 else list(outcomes) * len(lease.recipients)

@@ -39,6 +39,8 @@ class SubmissionOptions(msgspec.Struct, frozen=True):
     dsn_envelope_id: str = ""
     """ENVID of RFC 3461."""
     idempotency: IdempotencyKey | None = None
+    is_canary: bool = False
+    """Our own proof that mail leaves."""
 
 
 NO_OPTIONS = SubmissionOptions()
@@ -361,6 +363,7 @@ class Submission:
             metadata=options.metadata,
             dsn=self._dsn(),
             idempotency=options.idempotency,
+            is_canary=options.is_canary,
         )
 
     def _dsn(self) -> DsnRequest | None:

@@ -1,5 +1,6 @@
 """Our own test mail: it says what sent it, so that whoever finds it in a mailbox can tell."""
 
+import secrets
 from html import escape
 
 import msgspec
@@ -8,6 +9,8 @@ from postroom import __version__
 from postroom.accept.composer import compose_message
 from postroom.accept.message_fields import MessageFields, NamedAddress
 from postroom.accept.received import format_date
+
+_LETTERS = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"
 
 
 class _Told(msgspec.Struct, frozen=True):
@@ -43,9 +46,9 @@ def compose_test_mail(
     told = _Told(sender, recipient, instance_name, host_name, mail_server, username, code_word, now_us)
     date = (("Date", format_date(now_us)),) if now_us is not None else ()
     fields = MessageFields(
-        sender=NamedAddress(sender, _one_line(sender_name)),
+        sender=NamedAddress(sender, one_line(sender_name)),
         to=(NamedAddress(recipient),),
-        subject=f"{_one_line(instance_name)}: test mail {code_word}",
+        subject=f"{one_line(instance_name)}: test mail {code_word}",
         text=_text(told),
         html=_html(told),
         # RFC 3834: nobody answers it with an absence notice.
@@ -54,7 +57,13 @@ def compose_test_mail(
     return b"".join(compose_message(fields))
 
 
-def _one_line(text: str) -> str:
+def make_code_word() -> str:
+    """By which a person knows this message from the one before; easy to read aloud."""
+    return "".join(secrets.choice(_LETTERS) for _number in range(4))
+
+
+def one_line(text: str) -> str:
+    """What a person called something, fit for a header."""
     return "".join(letter if letter.isprintable() else " " for letter in text).strip()
 
 
@@ -69,7 +78,7 @@ def _facts(told: _Told) -> list[tuple[str, str]]:
         ("To", told.recipient),
         ("At", format_date(told.now_us) if told.now_us is not None else ""),
     ]
-    return [(name, _one_line(value)) for name, value in facts if value]
+    return [(name, one_line(value)) for name, value in facts if value]
 
 
 _FIRST = "This is a test mail. It has arrived, so mail that apps and devices hand to Postroom can be sent."

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from postroom.clock import DAY_US
 from postroom.errors import AlreadyKeptError
 from postroom.message import RecipientState
+from postroom.store.canaries import note_canaries
 from postroom.store.database import Connection, to_json
 from postroom.store.faults import FaultPoints
 from postroom.store.records import IdempotencyKey, NewMessage
@@ -72,6 +73,7 @@ def _insert(connection: Connection, messages: Sequence[NewMessage]) -> None:
             for address in new.recipients
         ],
     )
+    note_canaries(connection, messages)
     keys = [_key_row(now_us, new, new.idempotency) for new in messages if new.idempotency is not None]
     if keys:
         connection.insert_rows("keep_idempotency_keys", keys)

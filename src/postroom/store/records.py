@@ -353,6 +353,8 @@ class NewMessage(msgspec.Struct, frozen=True):
     """All addresses of its To and Cc are in the envelope: what a way out without an envelope needs."""
     is_notice: bool = False
     """A report about another message: about it no report is made."""
+    is_canary: bool = False
+    """Our own proof that mail leaves: about it no report is made either."""
 
 
 class IdempotencyKey(msgspec.Struct, frozen=True):

@@ -66,7 +66,7 @@ class SendingSettingsTable:
             before = read_sending_settings(connection)
             if before == settings:
                 return
-            connection.change("save_sending_settings", **_values(settings))
+            connection.change("save_sending_settings", **_values(settings), now_us=connection.now_us)
             note(
                 connection,
                 who,

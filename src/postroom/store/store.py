@@ -10,6 +10,7 @@ from postroom.store.apps import Apps
 from postroom.store.audit import Audit
 from postroom.store.bodies import Bodies, BodyFiles
 from postroom.store.calls import Calls, InlineCalls, ThreadCalls
+from postroom.store.canaries import Canaries
 from postroom.store.data_folder import FolderLock
 from postroom.store.faults import FaultHook, FaultPoints
 from postroom.store.mail_servers import MailServers
@@ -74,6 +75,7 @@ class Store:
         self.refused_clients: RefusedClients = RefusedClients(writer, reader)
         self.people: People = People(writer, reader, calls.hashing)
         self.audit: Audit = Audit(writer, reader)
+        self.canaries: Canaries = Canaries(reader)
         self.sending_settings: SendingSettingsTable = SendingSettingsTable(writer, reader)
 
     @classmethod

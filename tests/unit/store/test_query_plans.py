@@ -14,7 +14,7 @@ from tests.unit.store.open_connection import migrated
 # Tables with one row, one row a mailbox, one a state, at most two an app, or a bound of their own.
 FEW_ROWS = {
     *("mailboxes", "mail_servers", "instance", "recipient_counts", "setup_links", "mail_server_drafts"),
-    *("apps", "credentials", "refused_clients", "sending_settings"),
+    *("apps", "credentials", "refused_clients", "sending_settings", "canaries"),
 }
 # What the planner calls the rows of a JSON parameter, of a subquery, or of the leased deliveries only.
 BOUNDED = {"given", "move", "ended", "staged", "claimed", "name", "json_each", "truth", "leased", "CONSTANT"}

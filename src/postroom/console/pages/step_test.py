@@ -1,10 +1,8 @@
 """Step Test mail: one real message through the one door, followed to where it ends."""
 
-import secrets
-
 from starlette.responses import Response
 
-from postroom.accept.test_mail import compose_test_mail
+from postroom.accept.test_mail import compose_test_mail, make_code_word
 from postroom.console import words
 from postroom.console.forms import Troubles, address_trouble
 from postroom.console.language import _
@@ -14,8 +12,6 @@ from postroom.errors import Refusal
 from postroom.ids import parse_public_id, public_id
 from postroom.message import Reception
 from postroom.store.records import MailServer, MessageDetail
-
-_LETTERS = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"
 
 
 async def show(visit: Visit) -> Response:
@@ -41,13 +37,12 @@ async def send(visit: Visit) -> Response:
 async def _hand_in(visit: Visit, mail_server: MailServer, recipient: str) -> int:
     """Through the same Submission as everybody's mail."""
     rooms = visit.rooms
-    code_word = "".join(secrets.choice(_LETTERS) for _number in range(4))
     composed = compose_test_mail(
         sender=mail_server.sender,
         sender_name=mail_server.sender_name,
         recipient=recipient,
         instance_name=rooms.settings.instance_name,
-        code_word=code_word,
+        code_word=make_code_word(),
         host_name=rooms.intake.host_name,
         mail_server=f"{mail_server.host}:{mail_server.port}",
         now_us=visit.now_us,

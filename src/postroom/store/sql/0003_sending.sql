@@ -164,7 +164,7 @@ CREATE INDEX notices_due_of_message ON notices_due (message_id);
 ALTER TABLE apps ADD COLUMN notices_to TEXT NOT NULL DEFAULT ''
     CHECK (notices_to IN ('', 'sender', 'administrator', 'nobody'));
 
--- What people decide about sending as a whole.
+-- What people decide about sending as a whole. `canary_since_us`: when the canary was switched on.
 CREATE TABLE sending_settings (
     only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
     lifetime_us INTEGER NOT NULL DEFAULT 432000000000 CHECK (lifetime_us > 0),
@@ -172,16 +172,26 @@ CREATE TABLE sending_settings (
     administrator TEXT NOT NULL DEFAULT '',
     canary_is_on INTEGER NOT NULL DEFAULT 0 CHECK (canary_is_on IN (0, 1)),
     canary_every_us INTEGER NOT NULL DEFAULT 3600000000 CHECK (canary_every_us > 0),
-    canary_recipient TEXT NOT NULL DEFAULT ''
+    canary_recipient TEXT NOT NULL DEFAULT '',
+    canary_since_us INTEGER,
+    CHECK ((canary_since_us IS NOT NULL) = canary_is_on)
 ) STRICT;
 
 INSERT INTO sending_settings (only_row) VALUES (1);
 
--- The canaries of late: our own messages that prove the whole path.
+-- The canaries of late: our own messages that prove the whole path. They outlive their messages.
 CREATE TABLE canaries (
     message_id INTEGER PRIMARY KEY,
+    handed_in_us INTEGER NOT NULL,
     sent_at_us INTEGER
 ) STRICT;
+
+-- However it came to be settled.
+CREATE TRIGGER canaries_arrive AFTER UPDATE OF state ON messages
+WHEN NEW.state = 'sent'
+BEGIN
+    UPDATE canaries SET sent_at_us = NEW.finished_at_us WHERE message_id = NEW.message_id AND sent_at_us IS NULL;
+END;
 
 -- `stopped_at_us`: we stopped by ourselves, nothing went down. `waits_for_choice_since_us`: after so long an absence a
 -- person chooses what of the old mail is still sent.
