@@ -12,11 +12,13 @@ from axe_playwright_python.async_playwright import Axe
 from msgspec.structs import replace
 from playwright.async_api import Browser, Page
 
+from postroom.accept.canary_mail import hand_in_canary
 from postroom.console.listener import ConsoleListener, bind_console
 from postroom.ids import public_id
 from postroom.message import Reception
 from postroom.outcome import Failure, FailureClass, Outcome, Refused, Sent, StopCause, TryLater
 from postroom.store.records import Authentication, DialogueLine, MailServerDraft, RefusedAttempt, Settlement
+from postroom.store.sending_settings import SendingSettings
 from tests.journeys.watched import Watched, open_chromium
 from tests.unit.console.visitor import EMAIL, PASSPHRASE, House, full_draft, open_house
 
@@ -202,6 +204,12 @@ async def test_messages(console: Console) -> None:
 
 async def test_the_settings_of_sending(console: Console) -> None:
     await console.sign_in()
+    await console.judge("/admin/sending")
+    await console.house.set_up()
+    await console.house.store.sending_settings.save(SendingSettings(canary_is_on=True), "anna")
+    await hand_in_canary(console.house.rooms.intake, "Postroom", "you@fabrikam.com", 1 << 60)
+    console.house.clock.advance(3 * 3600)
+    await console.judge("/")
     await console.judge("/admin/sending")
     await console.page.get_by_label("Lifetime, in days").fill("soon")
     await console.page.get_by_role("button", name="Save").click()

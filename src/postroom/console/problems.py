@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 
+from postroom.clock import MICROSECONDS
+from postroom.console.canary import canary_words, overdue_span
 from postroom.console.language import _, ngettext
 from postroom.console.rooms import ConsoleRooms
-from postroom.console.times import days_until
+from postroom.console.times import days_until, span
 from postroom.message import MailboxState
 from postroom.outcome import Failure, StopCause
 from postroom.remedies import Remedy, fill, remedy
+from postroom.store.canaries import CanaryState
 from postroom.store.records import Authentication, Mailbox, MailServer
 
 SECRET_WARNING_DAYS = 30
@@ -61,6 +64,7 @@ async def find_problems(rooms: ConsoleRooms) -> list[Problem]:
             problems += secret_problems(days_until(grant.secret_ends_on, rooms.clock.now_us()))
     values = real_values(mail_server, mailbox, tenant, client_id) | {"redirect_url": rooms.redirect_url}
     problems += mailbox_problems(mailbox, values)
+    problems += canary_problems(await rooms.store.canaries.state(), rooms.clock.now_us())
     return sorted(problems, key=lambda problem: not problem.is_stopping)
 
 
@@ -71,6 +75,27 @@ def mailbox_problems(mailbox: Mailbox, values: dict[str, str]) -> list[Problem]:
     if mailbox.state is MailboxState.SLOWED:
         return [_slowed(mailbox)]
     return []
+
+
+def canary_problems(state: CanaryState, now_us: int) -> list[Problem]:
+    """Nothing of ours has arrived for longer than can be. Pure."""
+    if not state.is_overdue(now_us):
+        return []
+    told = canary_words(state, "", "", now_us)
+    return [
+        Problem(
+            title=_("The canary is overdue"),
+            effect=_(
+                "For %(span)s no message of our own has arrived, though one is sent every %(every)s: other mail may "
+                "not leave either.",
+                span=overdue_span(state, now_us),
+                every=span(state.every_us / MICROSECONDS),
+            ),
+            is_stopping=False,
+            fix_url=told.url,
+            fix_label=told.link,
+        )
+    ]
 
 
 def _not_set_up(mail_server: MailServer) -> Problem:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from starlette.responses import Response
 
 from postroom.clock import DAY_US
+from postroom.console.canary import tell_canary
 from postroom.console.language import _, ngettext
 from postroom.console.problems import Problem, find_problems
 from postroom.console.visit import Visit
@@ -33,6 +34,7 @@ async def show(visit: Visit) -> Response:
         steps=steps,
         has_open_steps=not all(step.is_done for step in steps),
         counts=await store.messages.counts(),
+        canary=await tell_canary(store, visit.now_us),
     )
 
 

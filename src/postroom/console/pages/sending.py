@@ -5,6 +5,7 @@ import math
 from starlette.responses import Response
 
 from postroom.clock import DAY_US, HOUR_US, MINUTE_US
+from postroom.console.canary import tell_canary
 from postroom.console.forms import Form, Troubles, address_trouble
 from postroom.console.language import _
 from postroom.console.visit import Visit
@@ -33,7 +34,7 @@ async def _page(visit: Visit, form: Form, troubles: Troubles) -> Response:
         values=form.values,
         troubles=troubles,
         mail_server=await visit.rooms.store.mail_servers.default(),
-        person=visit.who,
+        canary=await tell_canary(visit.rooms.store, visit.now_us),
     )
 
 
