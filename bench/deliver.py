@@ -1,9 +1,11 @@
-"""What one message costs our client, beside aiosmtplib in the same run: CPU of the sending process a message.
+"""What one message costs our client, beside aiosmtplib in the same run: CPU of the sending process a message, and the
+time it takes over a line on which each answer comes late.
 
     .venv/bin/python bench/deliver.py [messages]
 
-Both keep one connection without TLS, sign in once and send to the same sink, which runs in a process of its own,
-offers PIPELINING, acknowledges at once (TCP_QUICKACK) and throws messages away. Only the ratio means anything.
+Both keep one connection without TLS, sign in once and send to the same sinks, which run in a process of their own,
+offer PIPELINING, and CHUNKING where it says so, acknowledge at once (TCP_QUICKACK) and throw messages away. Only the
+ratio means anything.
 """
 
 # ruff: noqa: T201 - it prints its figures
@@ -14,6 +16,7 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import cast
 
@@ -37,12 +40,16 @@ BODIES = {
 }
 CHUNK_BYTES = 64 * 1024
 TLS = verifying_context()
+LATE_SECONDS = 0.02
 
 
 class Sink(asyncio.Protocol):
     """Says yes to everything."""
 
-    def __init__(self) -> None:
+    def __init__(self, offers: bytes, late_seconds: float) -> None:
+        self._offers = offers
+        self._late_seconds = late_seconds
+        self._chunk_left = 0
         self._in_data = False
         self._tail = b""
 
@@ -54,18 +61,38 @@ class Sink(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         with contextlib.suppress(OSError):
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        if self._chunk_left:
+            data = self._skip_chunk(data)
         if self._in_data:
             self._tail = (self._tail + data[-5:])[-5:]
             if self._tail == b"\r\n.\r\n":
                 self._in_data, self._tail = False, b""
-                self._transport.write(b"250 2.0.0 OK\r\n")
+                self._say(b"250 2.0.0 OK\r\n")
             return
-        for line in data.splitlines():
-            self._transport.write(self._answer(line[:4].upper()))
+        while data and not self._in_data:
+            line, _, data = data.partition(b"\r\n")
+            if line[:4] == b"BDAT":
+                self._chunk_left = int(line.split()[1])
+                data = self._skip_chunk(data)
+            else:
+                self._say(self._answer(line[:4].upper()))
+
+    def _skip_chunk(self, data: bytes) -> bytes:
+        taken = min(len(data), self._chunk_left)
+        self._chunk_left -= taken
+        if not self._chunk_left:
+            self._say(b"250 2.0.0 OK\r\n")
+        return data[taken:]
+
+    def _say(self, reply: bytes) -> None:
+        if self._late_seconds:
+            asyncio.get_running_loop().call_later(self._late_seconds, self._transport.write, reply)
+        else:
+            self._transport.write(reply)
 
     def _answer(self, verb: bytes) -> bytes:
         if verb == b"EHLO":
-            return b"250-sink\r\n250-SIZE 99999999\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 AUTH PLAIN\r\n"
+            return b"250-sink\r\n250-SIZE 99999999\r\n250-PIPELINING\r\n250-8BITMIME\r\n" + self._offers
         if verb == b"AUTH":
             return b"235 2.7.0 OK\r\n"
         if verb == b"QUIT":
@@ -74,11 +101,24 @@ class Sink(asyncio.Protocol):
         return b"354 Go on\r\n" if self._in_data else b"250 2.0.0 OK\r\n"
 
 
+_AUTH = b"250 AUTH PLAIN\r\n"
+SINKS = {
+    "data": (_AUTH, 0.0),
+    "chunking": (b"250-CHUNKING\r\n" + _AUTH, 0.0),
+    "late": (_AUTH, LATE_SECONDS),
+    "late chunking": (b"250-CHUNKING\r\n" + _AUTH, LATE_SECONDS),
+}
+
+
 def serve(tell_port: Connection) -> None:
     async def run() -> None:
-        listener = await asyncio.get_running_loop().create_server(Sink, HOST, 0)
-        tell_port.send(listener.sockets[0].getsockname()[1])
-        await listener.serve_forever()
+        loop = asyncio.get_running_loop()
+        ports = {}
+        for name, (offers, late_seconds) in SINKS.items():
+            listener = await loop.create_server(partial(Sink, offers, late_seconds), HOST, 0)
+            ports[name] = listener.sockets[0].getsockname()[1]
+        tell_port.send(ports)
+        await asyncio.Event().wait()
 
     asyncio.run(run())
 
@@ -127,14 +167,17 @@ async def send_with_aiosmtplib(port: int, body: bytes, messages: int) -> None:
     await client.quit()
 
 
-def measure(send: Callable[[int, bytes, int], Awaitable[None]], port: int, body: bytes, messages: int) -> float:
-    """Microseconds of CPU a message."""
+Send = Callable[[int, bytes, int], Awaitable[None]]
+
+
+def measure(send: Send, port: int, body: bytes, messages: int, clock: Callable[[], float] = time.process_time) -> float:
+    """Microseconds a message, of CPU unless another clock is named."""
 
     async def run() -> float:
         await send(port, body, 1)
-        before = time.process_time()
+        before = clock()
         await send(port, body, messages)
-        return (time.process_time() - before) / messages * 1_000_000
+        return (clock() - before) / messages * 1_000_000
 
     return uvloop.run(run())
 
@@ -144,12 +187,20 @@ def main() -> None:
     ours_hears, sink_says = multiprocessing.Pipe(duplex=False)
     sink = multiprocessing.Process(target=serve, args=(sink_says,), daemon=True)
     sink.start()
-    port = ours_hears.recv()
+    ports = ours_hears.recv()
     for name, body in BODIES.items():
         count = messages if name == "4 KiB" else max(messages // 50, 1)
-        ours = min(measure(send_with_ours, port, body, count) for _ in range(3))
-        theirs = min(measure(send_with_aiosmtplib, port, body, count) for _ in range(3))
-        print(f"{name}: ours {ours:,.0f} µs, aiosmtplib {theirs:,.0f} µs: {theirs / ours:.1f} times")
+        theirs = min(measure(send_with_aiosmtplib, ports["data"], body, count) for _ in range(3))
+        for form in ("data", "chunking"):
+            ours = min(measure(send_with_ours, ports[form], body, count) for _ in range(3))
+            print(f"{name}, {form}: ours {ours:,.0f} µs, aiosmtplib {theirs:,.0f} µs: {theirs / ours:.1f} times")
+    small, count = BODIES["4 KiB"], max(messages // 50, 1)
+    theirs = measure(send_with_aiosmtplib, ports["late"], small, count, time.perf_counter)
+    for form in ("late", "late chunking"):
+        ours = measure(send_with_ours, ports[form], small, count, time.perf_counter)
+        print(
+            f"4 KiB, {form}: ours {ours / 1000:,.1f} ms, aiosmtplib {theirs / 1000:,.1f} ms: {theirs / ours:.1f} times"
+        )
     sink.terminate()
 
 

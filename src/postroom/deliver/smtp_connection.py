@@ -72,6 +72,7 @@ class SmtpConnection:
         self.extensions: Extensions = NO_EXTENSIONS
         self.deadlines = deadlines or Deadlines()
         self.is_signed_in = False
+        self._answered_at = float("-inf")
         self._route = network.route(host, port)
         self._email_type = email_type
         self._ehlo_name = ehlo_name
@@ -116,6 +117,9 @@ class SmtpConnection:
     def is_quiet(self) -> bool:
         """Open, and the server has said nothing unasked: fit to begin a message."""
         return self.is_open and not self.stream.has_unread
+
+    def has_answered_within(self, seconds: float) -> bool:
+        return asyncio.get_running_loop().time() - self._answered_at <= seconds
 
     @property
     def is_encrypted(self) -> bool:
@@ -235,11 +239,14 @@ class SmtpConnection:
             raise self.refused(reply, verb)
         return reply
 
-    def say(self, *lines: str) -> None:
-        """Send lines in one flight. SmtpFailure when the connection is gone."""
+    def say(self, *lines: str, followed_by: bytes = b"") -> None:
+        """Send lines, and what follows the last, in one flight. SmtpFailure when the connection is gone."""
         for line in lines:
             self._dialogue.we_say(line)
-        self._write("".join(f"{line}\r\n" for line in lines), lines[0].partition(" ")[0])
+        if followed_by:
+            self._dialogue.remark(f"The message, {len(followed_by):,} bytes, in the same flight")
+        flight = "".join(f"{line}\r\n" for line in lines).encode() + followed_by
+        self._write(flight, lines[0].partition(" ")[0])
 
     async def hear(self, verb: str, seconds: float) -> Reply:
         """The next reply, whatever it says. SmtpFailure when the connection breaks."""
@@ -247,6 +254,7 @@ class SmtpConnection:
             reply = await self.stream.next_reply(seconds)
         except BrokenConnectionError as error:
             raise self._broken(verb, str(error)) from None
+        self._answered_at = asyncio.get_running_loop().time()
         if self._dialogue.is_hiding:
             reply = self._redacted(reply)
         self._dialogue.they_say(str(reply))
@@ -314,9 +322,9 @@ class SmtpConnection:
         self._dialogue.remark(outcome.failure.text)
         return self.failure(outcome)
 
-    def _write(self, text: str, verb: str) -> None:
+    def _write(self, octets: bytes, verb: str) -> None:
         try:
-            self.stream.write(text.encode())
+            self.stream.write(octets)
         except BrokenConnectionError as error:
             raise self._broken(verb, str(error)) from None
 
@@ -358,7 +366,7 @@ class SmtpConnection:
 
     async def _exchange(self, line: str, shown: str) -> Reply:
         self._dialogue.we_say(shown)
-        self._write(f"{line}\r\n", "AUTH")
+        self._write(f"{line}\r\n".encode(), "AUTH")
         return await self.hear("AUTH", self.deadlines.sign_in)
 
     def _sign_in_failure(self, answer: Answer) -> SmtpFailure:

@@ -67,6 +67,8 @@ class SmtpTransport:
         self._idle: list[_Kept] = []
         self._farewells: set[asyncio.Task[None]] = set()
         self._is_closing = False
+        self._may_chunk = True
+        """Until the server offers CHUNKING and turns out not to know it."""
 
     async def send(self, parcel: Parcel) -> Report:
         """Send one parcel. Raises only what the parcel's own body raises."""
@@ -76,15 +78,22 @@ class SmtpTransport:
             if report is not None:
                 return report
             log.info("kept_connection_ended", server=self._server)
+        report = await self._send_anew(parcel)
+        if report is None:
+            log.info("chunking_failed", server=self._server)
+            report = await self._send_anew(parcel)
+        assert report is not None
+        return report
+
+    async def _send_anew(self, parcel: Parcel) -> Report | None:
+        """Over a new connection; None when the server turned out not to know BDAT, and nothing was sent."""
         try:
             kept = await self._open(parcel)
         except SmtpFailure as failure:
             return self._report_unsent(parcel, failure.outcome, StopCause.MAIL_SERVER_AWAY, *failure.dialogue)
         except SignInTroubleError as trouble:
             return self._report_unsent(parcel, trouble.outcome, StopCause.SIGN_IN)
-        report = await self._hand_over(kept, parcel, is_fresh=True)
-        assert report is not None
-        return report
+        return await self._hand_over(kept, parcel, is_fresh=True)
 
     async def close(self) -> None:
         """Leave every connection politely; what is being sent is finished by its own task."""
@@ -144,18 +153,21 @@ class SmtpTransport:
     # Sending
 
     async def _hand_over(self, kept: _Kept, parcel: Parcel, *, is_fresh: bool = False) -> Report | None:
-        """The report; None when a kept connection was of no use any more and nothing was sent."""
+        """The report; None when this connection was of no use, nothing was sent, and another may do."""
         connection = kept.connection
         try:
             if not is_fresh:
                 connection.begin_dialogue(f"On a connection kept since {round(_now() - kept.opened_at)} s")
             if kept.needs_reset and not await _reset(connection):
                 return None
-            transaction = Transaction(connection, parcel)
+            transaction = Transaction(connection, parcel, may_chunk=self._may_chunk)
             outcomes = await transaction.run()
         except BaseException:
             connection.abort()
             raise
+        if transaction.chunking_failed and self._may_chunk:
+            self._may_chunk = False
+            return None
         if not is_fresh and (transaction.met_a_dead_connection or _ended_the_sign_in(outcomes)):
             connection.abort()
             return None

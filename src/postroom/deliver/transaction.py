@@ -1,41 +1,56 @@
 """One message over a connection that is signed in: envelope, body, and what became of each recipient.
 
-Where PIPELINING is offered (RFC 2920), MAIL, all RCPT and DATA travel in one flight. The body follows only after
-every reply to RCPT has been read, and what ends it leaves in one write with its last octets: from then on, and only
-from then on, a lost connection makes the outcome unknown.
+Where PIPELINING is offered (RFC 2920), the envelope travels in one flight. Where CHUNKING is offered too (RFC 3030), a
+small message goes along with it, on a connection that answered a moment ago. Otherwise the body follows only after
+every reply to RCPT has been read, and what ends it leaves in one write with its last octets. Once those have left,
+and only then, a lost connection makes the outcome unknown.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
+from postroom.deliver.body_forms import BodyForm, ChunkForm, DataForm
 from postroom.deliver.smtp_connection import NO_DSN, NO_WISH, SmtpConnection, SmtpFailure
 from postroom.deliver.smtp_stream import BrokenConnectionError
 from postroom.deliver.transport import Parcel
 from postroom.outcome import Failure, FailureClass, Outcome, Refused, Sent, TryLater, Unknown
 from postroom.wire.replies import Reply
-from postroom.wire.stuffing import BareLineEndError, DotStuffer
+from postroom.wire.stuffing import BareLineEndError
 
+FLIGHT_LIMIT_BYTES = 64 * 1024
+"""What one flight may hold: about what a connection takes without waiting for the other end."""
+LIVELY_SECONDS = 5.0
+"""A connection that answered within them is hardly broken. One flight over a dead one would make *unknown* of a message
+that another connection could still carry."""
+
+_NO_BDAT = frozenset({500, 502, 503, 504})
+"""Said to BDAT although sender and a recipient were accepted: the server offers CHUNKING and does not know it."""
 _NO_TIME_LEFT = "It took so long that the time to hear the answer no longer sufficed; nothing was sent."
 
 
 class Transaction:
     """Hands one parcel over; afterwards the connection may serve the next one, unless it is closed."""
 
-    def __init__(self, connection: SmtpConnection, parcel: Parcel) -> None:
+    def __init__(self, connection: SmtpConnection, parcel: Parcel, *, may_chunk: bool = True) -> None:
         self._connection = connection
         self._parcel = parcel
+        self._form: BodyForm = ChunkForm() if may_chunk and connection.extensions.offers_chunking else DataForm()
         self._outcomes: dict[int, Outcome] = {}
         """By the recipient's place in the parcel: what is decided so far."""
         self._was_offered = False
         self._was_answered = False
+        self._last_byte_left = False
         self.needs_reset = False
         """The server still holds a sender and recipients that came to nothing."""
+        self.chunking_failed = False
+        """The server does not know BDAT after all: nothing was taken, and DATA may do."""
 
     async def run(self) -> tuple[Outcome, ...]:
         """The outcomes in the parcel's order. Raises only what the parcel's own body raises."""
         try:
             self._require_extensions()
-            accepted = await self._offer()
-            if accepted:
+            if self._fits_one_flight:
+                await self._send_in_one_flight()
+            elif await self._offer():
                 await self._send_body()
                 self._decide_rest(await self._conclude())
         except SmtpFailure as failure:
@@ -45,7 +60,7 @@ class Transaction:
     @property
     def met_a_dead_connection(self) -> bool:
         """The connection ended before the server had said a word about this message."""
-        return self._was_offered and not self._was_answered
+        return self._was_offered and not self._was_answered and not self._last_byte_left
 
     # The envelope
 
@@ -72,23 +87,28 @@ class Transaction:
 
     async def _offer(self) -> bool:
         """Give sender and recipients; whether the server now waits for the message."""
-        connection, parcel = self._connection, self._parcel
-        mail = connection.mail_line(
+        connection, mail = self._connection, self._mail_line()
+        recipients = self._recipient_lines()
+        if not recipients:
+            return False
+        pipelined = connection.extensions.offers_pipelining
+        self._was_offered = True
+        connection.say(*([mail, *recipients.values(), *self._form.announcement] if pipelined else [mail]))
+        await self._hear_mail()
+        await self._hear_recipients(recipients, pipelined)
+        if not self._form.announcement:
+            return self._someone_is_open
+        return await self._hear_data(pipelined)
+
+    def _mail_line(self) -> str:
+        parcel = self._parcel
+        return self._connection.mail_line(
             parcel.envelope_sender,
             parcel.size_bytes,
             is_eight_bit=parcel.is_eight_bit,
             needs_smtputf8=self._needs_smtputf8,
             dsn=parcel.dsn or NO_DSN,
         )
-        recipients = self._recipient_lines()
-        if not recipients:
-            return False
-        pipelined = connection.extensions.offers_pipelining
-        self._was_offered = True
-        connection.say(*([mail, *recipients.values(), "DATA"] if pipelined else [mail]))
-        await self._hear_mail()
-        await self._hear_recipients(recipients, pipelined)
-        return await self._hear_data(pipelined)
 
     def _recipient_lines(self) -> dict[int, str]:
         """The command for each recipient by its place; an address that cannot be said fails alone."""
@@ -126,8 +146,12 @@ class Transaction:
             if reply.code == 421:
                 raise refusal
 
+    @property
+    def _someone_is_open(self) -> bool:
+        return len(self._outcomes) < len(self._parcel.recipients)
+
     async def _hear_data(self, pipelined: bool) -> bool:
-        someone_is_open = len(self._outcomes) < len(self._parcel.recipients)
+        someone_is_open = self._someone_is_open
         if not pipelined:
             if not someone_is_open:
                 return False
@@ -142,12 +166,65 @@ class Transaction:
             raise self._connection.refused(reply, "DATA")
         return False
 
-    # The body
+    # All in one flight
 
-    async def _send_body(self) -> None:
-        """All of the body, its last octets together with the final dot."""
+    @property
+    def _fits_one_flight(self) -> bool:
+        return (
+            not self._form.announcement
+            and self._connection.extensions.offers_pipelining
+            and self._parcel.size_bytes <= FLIGHT_LIMIT_BYTES
+            and self._connection.has_answered_within(LIVELY_SECONDS)
+        )
+
+    async def _send_in_one_flight(self) -> None:
+        """Envelope and body in one write. The server answers each command; to a message without recipients, with no."""
+        recipients = self._recipient_lines()
+        if not recipients:
+            return
+        body = await self._read_body()
+        if not self._parcel.may_finish():
+            raise self._local_trouble("no_time_left", _NO_TIME_LEFT)
+        self._was_offered = True
+        self._connection.say(self._mail_line(), *recipients.values(), f"BDAT {len(body)} LAST", followed_by=body)
+        self._last_byte_left = True
+        try:
+            await self._hear_mail()
+            await self._hear_recipients(recipients, pipelined=True)
+        except SmtpFailure as failure:
+            if failure.reply is not None:
+                raise
+            raise self._connection.failure(self._unknown(failure.outcome.failure.text)) from None
+        if self._someone_is_open:
+            self._decide_rest(await self._conclude())
+        else:
+            await self._hear_that_nobody_got_it()
+
+    async def _hear_that_nobody_got_it(self) -> None:
+        """The answer to a message whose recipients were all refused: no, or the server is out of step."""
+        reply = await self._hear("DATA", self._connection.deadlines.end)
+        self.needs_reset = True
+        if reply.code < 400:
+            self._connection.abort()
+
+    async def _read_body(self) -> bytes:
         body = self._parcel.open_body()
         try:
+            octets = b"".join([self._shape(self._form.piece, chunk) async for chunk in body])
+        finally:
+            if isinstance(body, AsyncGenerator):
+                await body.aclose()
+        self._require_size(len(octets))
+        return octets + self._shape(self._form.last, b"")
+
+    # The body by itself
+
+    async def _send_body(self) -> None:
+        """All of the body, its last octets together with what ends it."""
+        body = self._parcel.open_body()
+        try:
+            for line in self._form.opening(self._parcel.size_bytes):
+                self._connection.say(line)
             last = await self._send_all_but_last(body)
             await self._require_silence()
             if not self._parcel.may_finish():
@@ -159,24 +236,27 @@ class Transaction:
         finally:
             if isinstance(body, AsyncGenerator):
                 await body.aclose()
-        self._connection.remark(f"The message, {self._parcel.size_bytes:,} bytes, and the final dot")
+        self._connection.remark(self._form.describe(self._parcel.size_bytes))
 
     async def _send_all_but_last(self, body: AsyncIterator[bytes]) -> bytes:
-        stuffer = DotStuffer()
         held, size_bytes = b"", 0
         async for chunk in body:
             if held:
-                await self._write(self._stuff(stuffer, held))
+                await self._write(self._shape(self._form.piece, held))
             held = chunk
             size_bytes += len(chunk)
+        self._require_size(size_bytes)
+        return self._shape(self._form.last, held)
+
+    def _require_size(self, size_bytes: int) -> None:
         if size_bytes != self._parcel.size_bytes:
             text = f"The stored message has {size_bytes:,} bytes and should have {self._parcel.size_bytes:,}."
             raise self._local_trouble("body_damaged", text)
-        return self._stuff(stuffer, held, is_last=True)
 
-    def _stuff(self, stuffer: DotStuffer, chunk: bytes, *, is_last: bool = False) -> bytes:
+    def _shape(self, shape: Callable[[bytes], bytes], chunk: bytes) -> bytes:
+        """The chunk as it goes onto the wire; a message with bare line ends is refused."""
         try:
-            return stuffer.stuff(chunk) + stuffer.end() if is_last else stuffer.stuff(chunk)
+            return shape(chunk)
         except BareLineEndError as error:
             raise self._refusal(FailureClass.CONTENT, "bare_line_end", str(error), "message_refused") from None
 
@@ -203,14 +283,19 @@ class Transaction:
         raise self._broken(f"The mail server answered {reply.code} before the message had ended.")
 
     async def _conclude(self) -> Outcome:
-        """The answer to the final dot."""
-        self.needs_reset = False
+        """The answer to the message."""
         try:
             reply = await self._hear("DATA", self._connection.deadlines.end)
         except SmtpFailure as failure:
             return self._unknown(failure.outcome.failure.text)
+        # After a chunk that was refused the sender still stands (RFC 3030 2); after data it does not.
+        self.needs_reset = reply.code // 100 != 2 and not self._form.announcement
         if reply.code // 100 == 2:
             return Sent(str(reply))
+        if reply.code in _NO_BDAT and not self._form.announcement:
+            self.chunking_failed = True
+            self._connection.abort()  # it may be reading the message as commands
+            return self._local_trouble("chunking_failed", f"BDAT was answered with {reply}.").outcome
         if reply.code < 400:
             self._connection.abort()
             return self._unknown(f"The mail server answered the message with {reply}.")

@@ -17,7 +17,7 @@ class Parcel:
     recipients: tuple[str, ...]
     size_bytes: int
     open_body: Callable[[], AsyncIterator[bytes]]
-    """The bytes as they leave: unstuffed, CRLF only, in chunks; may be asked for once."""
+    """The bytes as they leave: unstuffed, CRLF only, in chunks; from the beginning each time it is asked for."""
     is_eight_bit: bool = False
     needs_smtputf8: bool = False
     dsn: DsnRequest | None = None

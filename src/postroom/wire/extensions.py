@@ -21,6 +21,11 @@ class Extensions(msgspec.Struct, frozen=True):
         return "PIPELINING" in self.keywords
 
     @property
+    def offers_chunking(self) -> bool:
+        """BDAT (RFC 3030)."""
+        return "CHUNKING" in self.keywords
+
+    @property
     def offers_eight_bit(self) -> bool:
         return "8BITMIME" in self.keywords
 

@@ -1,4 +1,4 @@
-"""Dot-stuffing as the bytes pass by (RFC 5321 4.5.2), for messages that have CRLF line ends only."""
+"""How the bytes of a message leave: dot-stuffed (RFC 5321 4.5.2) or as they are, but with CRLF line ends only."""
 
 _END_OF_DATA = b".\r\n"
 
@@ -36,6 +36,27 @@ class DotStuffer:
         if self._held:
             raise BareLineEndError("The message ends in a bare CR.")
         return _END_OF_DATA if self._is_line_start else b"\r\n" + _END_OF_DATA
+
+
+class LineEndJudge:
+    """Lets a message pass as it is, for BDAT (RFC 3030): over any division into chunks."""
+
+    def __init__(self) -> None:
+        self._ends_with_cr = False
+
+    def judge(self, chunk: bytes) -> bytes:
+        """The same chunk. BareLineEndError."""
+        if not chunk:
+            return chunk
+        whole = b"\r" + chunk if self._ends_with_cr else chunk
+        self._ends_with_cr = chunk.endswith(b"\r")
+        _require_line_ends(whole[:-1] if self._ends_with_cr else whole)
+        return chunk
+
+    def end(self) -> None:
+        """Nothing more comes. BareLineEndError."""
+        if self._ends_with_cr:
+            raise BareLineEndError("The message ends in a bare CR.")
 
 
 def _require_line_ends(chunk: bytes) -> None:
