@@ -8,6 +8,7 @@ from postroom.api.error_codes import error_codes
 from postroom.api.openapi import make_document
 from postroom.api.routes import BASE, ROUTES, Route
 from postroom.message import CRASH_COLUMN, TRANSITIONS
+from postroom.metrics import COUNTED_METRICS, READ_METRICS, Declared
 from postroom.settings import setting_keys
 from postroom.simulator.aadsts import read_problems
 from postroom.simulator.faults import FAULTS, STAGES
@@ -205,7 +206,27 @@ def _describe_kind(schema: dict[str, Any]) -> str:
     return kind + (f", at most {most}" if most else "")
 
 
+def metrics_page() -> str:
+    parts = [
+        "# Metrics\n",
+        STAMP,
+        "How to read them, and what is worth an alert: [monitoring.md](monitoring.md).\n",
+        "## Read at each scrape\n",
+        *map(_describe_metric, READ_METRICS),
+        "## Counted by this process since it started\n",
+        *map(_describe_metric, COUNTED_METRICS),
+        "Besides, `process_cpu_seconds_total`, `process_resident_memory_bytes`, `process_open_fds` and their like.\n",
+    ]
+    return "\n".join(parts)
+
+
+def _describe_metric(metric: Declared) -> str:
+    told = f" Labels: {', '.join(f'`{label}`' for label in metric.labels)}." if metric.labels else ""
+    return f"### {metric.full_name}\n\n{metric.kind.capitalize()}. {metric.help_text}{told}\n"
+
+
 PAGES = {
+    "metrics.md": metrics_page,
     "api.md": api_page,
     "settings.md": settings_page,
     "states.md": states_page,

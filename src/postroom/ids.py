@@ -40,6 +40,11 @@ def first_id_at(at_us: int) -> int:
     return max(0, at_us // 1000 - EPOCH_MS) << NODE_BITS + SEQUENCE_BITS
 
 
+def made_at_us(number: int) -> int:
+    """When an id was made, to the millisecond."""
+    return ((number >> NODE_BITS + SEQUENCE_BITS) + EPOCH_MS) * 1000
+
+
 def public_id(number: int) -> str:
     """The 13 letters that stand for an id outside the database."""
     letters = []

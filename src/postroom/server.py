@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from postroom.accept.canary_mail import hand_in_canary
-from postroom.accept.certificate import CertificateFiles, load_or_make_certificate, tls_contexts
+from postroom.accept.certificate import CertificateFiles, certificate_ends, load_or_make_certificate, tls_contexts
 from postroom.accept.drop_folder import DropFolder, prepare_folder
 from postroom.accept.listener_plan import (
     ListenerAddress,
@@ -37,6 +37,7 @@ from postroom.api.app import beside, make_api
 from postroom.api.idempotency import RunningRequests
 from postroom.api.memory import BodyMemory
 from postroom.api.room import ApiRoom
+from postroom.api.scrape import Monitors
 from postroom.api.uploads import Uploads
 from postroom.checks.finding import Finding
 from postroom.checks.run import verify_mail_server
@@ -44,12 +45,14 @@ from postroom.clock import MICROSECONDS, SystemClock
 from postroom.console.app import make_app
 from postroom.console.listener import ConsoleListener, bind_console
 from postroom.console.rooms import ConsoleRooms
+from postroom.deliver.attempt_metrics import AttemptMetrics
 from postroom.deliver.canary import CanaryFlights
 from postroom.deliver.transports import Transports
 from postroom.deliver.worker import Worker
 from postroom.errors import PostroomError, SettingsError
 from postroom.identity.sign_in import SignIns
 from postroom.identity.tokens import TokenKeeper
+from postroom.metrics import Metrics
 from postroom.network import Internet, Network, Rehearsal, http_client
 from postroom.settings import Settings
 from postroom.simulator.service import Simulator
@@ -80,6 +83,7 @@ class Server:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._clock = SystemClock()
+        self._metrics = Metrics()
         self._stack = contextlib.AsyncExitStack()
         self._doors: list[Callable[[], Awaitable[None]]] = []
         """What closes each way in: all of them at once, or mail would come by one while another finishes."""
@@ -161,7 +165,14 @@ class Server:
         self._uploads = Uploads(uploads_folder, self._clock, settings.smtp.size_limit_bytes)
         self._run("pruning", self._prune())
         default_domain = settings.sendmail.default_domain
-        intake = Intake(self.store, self._clock, self._host_name, settings.smtp.size_limit_bytes, default_domain)
+        intake = Intake(
+            self.store,
+            self._clock,
+            self._host_name,
+            settings.smtp.size_limit_bytes,
+            default_domain,
+            metrics=self._metrics,
+        )
         hand_in = partial(hand_in_canary, intake, settings.instance_name)
         self._run("canary", CanaryFlights(self.store.canaries, hand_in, self._clock).run())
         await self._start_smtp_server(intake, plans)
@@ -197,7 +208,7 @@ class Server:
         return store
 
     def _start_keeper(self, http: httpx2.AsyncClient) -> TokenKeeper:
-        keeper = TokenKeeper(self.store.mailboxes, http, self._clock)
+        keeper = self._keeper = TokenKeeper(self.store.mailboxes, http, self._clock, metrics=self._metrics)
         self._stack.push_async_callback(keeper.close)
         self._run("token keeper", keeper.run())
         return keeper
@@ -206,7 +217,9 @@ class Server:
         transports = Transports(network, keeper, self._clock)
         self._stack.push_async_callback(transports.close)
         # Jitter spreads retries; nobody is harmed who guesses it.
-        worker = Worker(self.store, transports.transport_for, self._clock, random.Random())  # noqa: S311
+        chance = random.Random()  # noqa: S311
+        note_attempt = AttemptMetrics(self._metrics, self._clock).note
+        worker = Worker(self.store, transports.transport_for, self._clock, chance, note_attempt=note_attempt)
         self._run("worker", worker.run())
         self._stack.push_async_callback(worker.stop, GRACE_SECONDS)
 
@@ -217,10 +230,12 @@ class Server:
         refused = RefusedClientBook(self.store.refused_clients.note)
         self._stack.push_async_callback(refused.flush)  # when no listener is left that could turn anybody away
         self._run("refused clients", refused.run())
+        certificate = self._certificate(plans)
+        self._certificate_ends = certificate_ends(certificate)
         self.smtp_server = SmtpServer(
             intake,
             self.store.apps,
-            tls_contexts(self._certificate(plans), allows_old=has_devices),
+            tls_contexts(certificate, allows_old=has_devices),
             limits=limits_of(self._settings.smtp),
             proxies=plan_proxies(self._settings),
             note_refused=refused.note,
@@ -292,6 +307,13 @@ class Server:
             memory=BodyMemory(),
             listeners=self._listener_addresses,
             shutdown=self._shutdown,
+            monitors=Monitors(
+                connections=self.smtp_server.connections,
+                token_ends=self._keeper.token_ends,
+                is_listening=lambda: self.smtp_server.is_listening,
+                certificate_ends=self._certificate_ends,
+                is_open_to_loopback=self._settings.metrics.open_to_loopback,
+            ),
         )
 
     def _listener_addresses(self) -> list[ListenerAddress]:

@@ -136,6 +136,14 @@ class RetentionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     metadata_days: Annotated[int, Meta(ge=0, description="Days its addresses, subject and timeline are kept.")] = 90
 
 
+class MetricsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What monitors read at /metrics, with a key that has the scope metrics:read."""
+
+    open_to_loopback: Annotated[
+        bool, Meta(description="Let programs of this machine read them without a key; never through a proxy.")
+    ] = False
+
+
 class RehearsalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Rehearse with a simulated Microsoft 365 in place of the real one; nothing leaves this machine."""
 
@@ -183,6 +191,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sendmail: SendmailSettings = SendmailSettings()
     outbox: OutboxSettings = OutboxSettings()
     retention: RetentionSettings = RetentionSettings()
+    metrics: MetricsSettings = MetricsSettings()
     rehearsal: RehearsalSettings = RehearsalSettings()
     log: LogSettings = LogSettings()
 

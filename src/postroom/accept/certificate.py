@@ -71,6 +71,14 @@ def load_or_make_certificate(
     return files
 
 
+def certificate_ends(files: CertificateFiles) -> datetime.datetime | None:
+    """When it is valid no more; None when that cannot be read."""
+    try:
+        return x509.load_pem_x509_certificate(Path(files.certificate).read_bytes()).not_valid_after_utc
+    except (OSError, ValueError):
+        return None
+
+
 def _names(host_name: str, addresses: Sequence[str]) -> list[x509.GeneralName]:
     """Programs on this machine check these names, too."""
     return [

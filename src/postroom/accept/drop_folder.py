@@ -241,6 +241,7 @@ class DropFolder:
 
     async def _answer_refusal(self, file: DroppedFile, refusal: Refusal) -> None:
         reply = refusal.reply
+        self._intake.metrics.note_refused("sendmail", reply.code)
         if reply.is_temporary:
             self._pause(file.name, reply.smtp_reply, reply.retry_after_seconds, file)
         else:

@@ -72,7 +72,7 @@ class SmtpConversation:
             listener.intake.clock,
             self.note_stranger,
         )
-        self._transaction = SmtpTransaction(session, listener.intake, listener.limits)
+        self._transaction = SmtpTransaction(session, listener.intake, listener.limits, listener.profile.name)
         self._helo: str | None = None
         self._signed_in: App | None = None
         self._errors = 0
@@ -162,6 +162,7 @@ class SmtpConversation:
 
     def _say_refusal(self, refusal: Refusal) -> None:
         reply = refusal.reply
+        self._listener.intake.metrics.note_refused(self._listener.profile.name, reply.code)
         answer = format_answer(reply.smtp_code, reply.enhanced, reply.text)
         if reply.code in refusals.OF_STRANGERS:
             self.note_stranger(reply.code, reply.text)

@@ -80,6 +80,15 @@ class SmtpServer:
     def connection_count(self) -> int:
         return len(self._sessions)
 
+    @property
+    def is_listening(self) -> bool:
+        """Whether every listener that was started takes connections."""
+        return not self._is_stopping and all(server.is_serving() for server in self._servers)
+
+    def connections(self) -> Counter[tuple[str, str]]:
+        """How many are open, by listener and version of TLS (empty: in clear)."""
+        return Counter((session.listener, session.tls_version or "") for session in self._sessions)
+
     async def start(self, hosts: str, port: int, profile: ListenerProfile | None = None) -> int:
         """Listen at each of these addresses, with blanks between them; the port, also when 0 was asked for. OSError."""
         loop = asyncio.get_running_loop()
@@ -130,7 +139,7 @@ class SmtpServer:
         )
 
     def _make_session(self, listener: Listener) -> SmtpSession:
-        return SmtpSession(self._limits, lambda session: self._admit(session, listener))
+        return SmtpSession(self._limits, lambda session: self._admit(session, listener), listener.profile.name)
 
     # ---- a connection comes ----
 
@@ -236,6 +245,7 @@ class SmtpServer:
         reply = refusal.reply
         log.warning("connection refused", peer=address, listener=profile.name, reply=reply.smtp_reply)
         now_us = self._intake.clock.now_us()
+        self._intake.metrics.note_refused(profile.name, reply.code)
         self._note_refused(RefusedAttempt(address, profile.name, "", "", reply.code, reply.text, now_us))
         return ConversationEnded(reply.code, format_answer(reply.smtp_code, reply.enhanced, reply.text))
 

@@ -22,8 +22,9 @@ _SKIPPED_LIMIT_BYTES = 1024 * 1024
 class SmtpSession(SmtpStream):
     """What the conversation reads from and speaks to."""
 
-    def __init__(self, limits: ListenerLimits, on_made: Callable[["SmtpSession"], None]) -> None:
+    def __init__(self, limits: ListenerLimits, on_made: Callable[["SmtpSession"], None], listener: str = "") -> None:
         super().__init__(limits, lambda: on_made(self))
+        self.listener = listener
         self._lines_in_turn = 0
         self._waits_for_command = True
         """Whether nothing is lost by hanging up now; also before the first command, and in a handshake."""

@@ -20,8 +20,9 @@ _RECIPIENT_OK = b"250 2.1.5 Recipient OK\r\n"
 class SmtpTransaction:
     """Each command may raise Refusal or CommandError; then it is answered with that."""
 
-    def __init__(self, session: SmtpSession, intake: Intake, limits: ListenerLimits) -> None:
+    def __init__(self, session: SmtpSession, intake: Intake, limits: ListenerLimits, listener: str) -> None:
         self._session = session
+        self._listener = listener
         self._intake = intake
         self._limits = limits
         self._submission: Submission | None = None
@@ -50,6 +51,7 @@ class SmtpTransaction:
             is_eight_bit=mail.is_eight_bit,
             needs_smtputf8=mail.uses_smtputf8,
             options=SubmissionOptions(dsn_return=mail.return_content, dsn_envelope_id=mail.envelope_id),
+            listener=self._listener,
         )
         self._session.say(_SENDER_OK)
 

@@ -20,6 +20,7 @@ from postroom.accept.rule_book import RuleBook
 from postroom.clock import Clock
 from postroom.errors import AlreadyKeptError, StoreFullError, StoreUnavailableError
 from postroom.message import DsnRequest, Lane, Reception, RecipientDsn
+from postroom.metrics import Metrics
 from postroom.store import Store
 from postroom.store.records import App, IdempotencyKey, NewMessage, StoredBody
 from postroom.wire.line_fixer import LineFixer
@@ -61,7 +62,13 @@ class Intake:
     """Opens submissions; holds what is the same for all of them."""
 
     def __init__(
-        self, store: Store, clock: Clock, host_name: str, size_limit_bytes: int, default_domain: str = ""
+        self,
+        store: Store,
+        clock: Clock,
+        host_name: str,
+        size_limit_bytes: int,
+        default_domain: str = "",
+        metrics: Metrics | None = None,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -70,6 +77,7 @@ class Intake:
         self.size_limit_bytes = size_limit_bytes
         self.rule_book = RuleBook(store, clock, default_domain)
         self.app_limits = AppLimits(clock, store.apps.use_by_minute)
+        self.metrics = metrics or Metrics()
 
     def size_limit_of(self, app: App) -> int:
         """The largest message that it may hand in, in bytes."""
@@ -85,12 +93,14 @@ class Intake:
         is_eight_bit: bool = False,
         needs_smtputf8: bool = False,
         options: SubmissionOptions = NO_OPTIONS,
+        listener: str = "",
     ) -> "Submission":
         """Begin a message from `sender`; the empty string is the null sender.
 
         `size_bytes` is what the client announced. `needs_smtputf8` says that it knows of addresses and headers in
-        UTF-8 (RFC 6531); the message is kept as needing that only if it really has some. Refusal: sender not allowed
-        or no address, too large, a limit of the app's, store full, no mail server yet.
+        UTF-8 (RFC 6531); the message is kept as needing that only if it really has some. `listener` is what monitors
+        know the way by, where the reception's way does not say enough. Refusal: sender not allowed or no address, too
+        large, a limit of the app's, store full, no mail server yet.
         """
         with _storage_trouble_refused():
             used_sender = await self.rule_book.decide(app, lambda rules: policy.decide_envelope_sender(rules, sender))
@@ -105,7 +115,9 @@ class Intake:
             raise refusals.storage_full()
         with _storage_trouble_refused():
             await self.app_limits.take(rules.app, reception.local_user or "")
-        submission = Submission(self, rules, used_sender, reception, is_eight_bit, needs_smtputf8, options)
+        submission = Submission(
+            self, rules, used_sender, reception, is_eight_bit, needs_smtputf8, options, listener or reception.way
+        )
         if used_sender != sender:
             submission.note_repair(f"The envelope's sender {sender or '<>'} was replaced by {used_sender}.")
         return submission
@@ -123,6 +135,7 @@ class Submission:
         is_eight_bit: bool,
         uses_smtputf8: bool,
         options: SubmissionOptions,
+        listener: str,
     ) -> None:
         self._intake = intake
         self._rules = rules
@@ -131,6 +144,7 @@ class Submission:
         self._is_eight_bit = is_eight_bit
         self._uses_smtputf8 = uses_smtputf8
         self._options = options
+        self._listener = listener
         self._limit_bytes = intake.size_limit_of(rules.app)
         self._recipients: dict[str, RecipientDsn | None] = {}
         self.message_id = intake.store.ids.make_id()
@@ -198,7 +212,7 @@ class Submission:
                 await self._intake.store.outbox.keep(new)
             except AlreadyKeptError as kept:
                 return await self._replay(kept)
-            self._is_kept = True
+            self.note_kept()
         return self.message_id
 
     async def complete(self) -> NewMessage:
@@ -211,8 +225,9 @@ class Submission:
             return self._as_message(await self._writer.finish())
 
     def note_kept(self) -> None:
-        """Somebody else kept it."""
+        """It is on the disk."""
         self._is_kept = True
+        self._intake.metrics.note_received(self._listener, self._rules.app.name)
 
     async def abandon(self) -> None:
         """Give the message up; what was written goes. Harmless after a commit, in one, and a second time."""

@@ -14,8 +14,10 @@ from starlette.routing import Route as WebRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from postroom.accept.app_limits import LimitState
+from postroom.api import monitoring
 from postroom.api.caller import Caller, Doorkeeper, administrator
 from postroom.api.docs_page import docs_routes
+from postroom.api.monitoring import MonitoringDesk
 from postroom.api.openapi import make_document
 from postroom.api.problems import ApiError, answer_problem, as_api_error, invalid
 from postroom.api.room import ApiRoom, Call, decode, read_body, require_json, require_plain
@@ -43,6 +45,7 @@ def make_api(room: ApiRoom, *, is_administrator: bool = False) -> ASGIApp:
         routes=[
             WebRoute("/api/openapi.json", _show_document),
             *docs_routes(),
+            *MonitoringDesk(room, doorkeeper).routes(),
             *(WebRoute(path, _Resource(room, doorkeeper, routes)) for path, routes in by_path.items()),
         ],
         exception_handlers={HTTPException: _say_refused, Exception: _say_broken},
@@ -52,10 +55,11 @@ def make_api(room: ApiRoom, *, is_administrator: bool = False) -> ASGIApp:
 
 
 def beside(console: ASGIApp, api: ASGIApp) -> ASGIApp:
-    """Both on one port: what begins with /api is the API's."""
+    """Both on one port: what begins with /api is the API's, and so is what monitors ask."""
 
     async def choose(scope: Scope, receive: Receive, send: Send) -> None:
-        is_for_api = scope["type"] == "http" and (scope["path"] == "/api" or scope["path"].startswith("/api/"))
+        path = scope["path"] if scope["type"] == "http" else ""
+        is_for_api = path == "/api" or path.startswith("/api/") or path in monitoring.PATHS
         await (api if is_for_api else console)(scope, receive, send)
 
     return choose
@@ -125,7 +129,10 @@ class _Resource:
         except ClientDisconnect:
             return Response(status_code=400)  # nobody is there to read it
         except (ApiError, PostroomError) as trouble:
-            response = _answer(request, as_api_error(trouble))
+            problem = as_api_error(trouble)
+            if route.scope == "send":
+                self._room.intake.metrics.note_refused("http", problem.code)
+            response = _answer(request, problem)
         await _add_limits(response, self._room, caller)
         return response
 

@@ -55,7 +55,9 @@ async def _send_item(call: Call, app: App, key: str, number: int, raw: msgspec.R
         accepted = await hand_in(call, app, await draft_of(call, app, asked, idempotency))
         return BatchItem.of(accepted.message)
     except (ApiError, PostroomError) as trouble:
-        return BatchItem(error=problem_of(as_api_error(trouble), call.request.state.request_id))
+        problem = as_api_error(trouble)
+        call.room.intake.metrics.note_refused("http", problem.code)
+        return BatchItem(error=problem_of(problem, call.request.state.request_id))
 
 
 async def _send_together(call: Call, app: App, key: str, messages: list[msgspec.Raw]) -> Response:

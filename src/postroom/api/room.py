@@ -17,6 +17,7 @@ from postroom.api.caller import Caller
 from postroom.api.idempotency import RunningRequests
 from postroom.api.memory import BodyMemory, HeldBytes
 from postroom.api.problems import ApiError, invalid, not_found
+from postroom.api.scrape import Monitors
 from postroom.api.uploads import Uploads
 from postroom.clock import Clock
 from postroom.ids import parse_public_id, public_id
@@ -42,6 +43,7 @@ class ApiRoom:
     listeners: Callable[[], Sequence[ListenerAddress]]
     shutdown: asyncio.Event
     """Set when the server stops: no new mail is taken."""
+    monitors: Monitors = Monitors()  # noqa: RUF009 - frozen
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from postroom.store.canaries import CanaryState
 
 log = structlog.get_logger("postroom.deliver")
 
-LOOK_AGAIN_SECONDS = 20.0
+LOOK_AGAIN_SECONDS = 5.0
 """What is set on a page, or became of the present one, is seen after so long."""
 TROUBLE_SECONDS = 60.0
 

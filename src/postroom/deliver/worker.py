@@ -68,6 +68,13 @@ class WorkerStore(Protocol):
     def bodies(self) -> WorkerBodies: ...
 
 
+NoteAttempt = Callable[[Lease, tuple[Outcome, ...], float], None]
+"""Told of each attempt that ended: what it came to, and how many seconds it took."""
+
+
+def _note_nothing(lease: Lease, outcomes: tuple[Outcome, ...], seconds: float) -> None: ...
+
+
 class Worker:
     """Sends what is due, many messages at a time."""
 
@@ -79,12 +86,14 @@ class Worker:
         chance: random.Random,
         *,
         at_work_limit: int = MAX_AT_WORK,
+        note_attempt: NoteAttempt = _note_nothing,
     ) -> None:
         self._store = store
         self._transport_for = transport_for
         self._clock = clock
         self._chance = chance
         self._at_work_limit = at_work_limit
+        self._note_attempt = note_attempt
         self._strikes = Strikes()
         self._at_work: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
@@ -196,12 +205,14 @@ class Worker:
 
     async def _work(self, lease: Lease) -> None:
         keeper = LeaseKeeper(lease, self._store.outbox, self._clock)
+        began = asyncio.get_running_loop().time()
         try:
             report = await self._send(lease, keeper)
         finally:
             keeper.stop()
         outcomes = self._conclude(lease, report.outcomes)
         _log_attempt(lease, report, outcomes)
+        self._note_attempt(lease, outcomes, asyncio.get_running_loop().time() - began)
         by_recipient = {
             recipient.recipient_id: outcome for recipient, outcome in zip(lease.recipients, outcomes, strict=True)
         }

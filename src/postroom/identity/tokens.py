@@ -21,6 +21,7 @@ from postroom.identity.token_answers import TokenFailure, Tokens
 from postroom.identity.token_endpoint import post_form
 from postroom.identity.token_trouble import explain_token_failure
 from postroom.message import MailboxState
+from postroom.metrics import Metrics
 from postroom.outcome import Failure, FailureClass, StopCause, Stopped, TryLater
 from postroom.store.records import Authentication, Grant, Mailbox
 
@@ -72,11 +73,19 @@ class TokenKeeper:
     background it stops itself.
     """
 
-    def __init__(self, book: GrantBook, http: httpx2.AsyncClient, clock: Clock, provider: Provider = MICROSOFT) -> None:
+    def __init__(
+        self,
+        book: GrantBook,
+        http: httpx2.AsyncClient,
+        clock: Clock,
+        provider: Provider = MICROSOFT,
+        metrics: Metrics | None = None,
+    ) -> None:
         self._book = book
         self._http = http
         self._clock = clock
         self._provider = provider
+        self._metrics = metrics or Metrics()
         self._desks: dict[int, Desk] = {}
         self._renewals: set[asyncio.Task[Access]] = set()
 
@@ -96,6 +105,14 @@ class TokenKeeper:
         SignInTroubleError when there is none to be had.
         """
         return await self._token(await self._open(mailbox_id), resource, refuse_token)
+
+    def token_ends(self) -> dict[tuple[int, Resource], int]:
+        """When each access token that is held ends, by mailbox and resource."""
+        return {
+            (mailbox_id, resource): access.expires_at_us
+            for mailbox_id, desk in self._desks.items()
+            for resource, access in desk.access.items()
+        }
 
     async def run(self) -> NoReturn:
         """Renew for ever: in use, ahead of expiry; unused, weekly."""
@@ -215,7 +232,10 @@ class TokenKeeper:
         form = refresh_form(client, grant.refresh_token, self._scope_of(resource))
         answer = await post_form(self._http, self._provider.token_url(grant.tenant), form, self._clock)
         if isinstance(answer, TokenFailure):
-            return explain_token_failure(answer, self._clock.now_us(), self._provider.login_host)
+            explained = explain_token_failure(answer, self._clock.now_us(), self._provider.login_host)
+            self._metrics.oauth_refresh.labels(explained.failure.code).inc()
+            return explained
+        self._metrics.oauth_refresh.labels("renewed").inc()
         return answer
 
     async def _keep(self, grant: Grant, resource: Resource, answer: Tokens) -> Tokens | Stopped | TryLater:

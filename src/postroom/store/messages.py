@@ -292,11 +292,12 @@ def _read_overview(connection: Connection, since_us: int) -> Overview:
         failed=tallies.get("failed", 0),
         unknown=tallies.get("unknown", 0),
         oldest_waiting_received_at_us=oldest["received_at_us"] if oldest is not None else None,
-        waiting_by_cause=_waiting_by_cause(connection),
+        waiting_by_cause=read_waiting_by_cause(connection),
     )
 
 
-def _waiting_by_cause(connection: Connection) -> dict[str, int]:
+def read_waiting_by_cause(connection: Connection) -> dict[str, int]:
+    """Recipients that wait, by what for: as `Overview` names it."""
     waits = _read_waits(connection)
     found: dict[str, int] = {}
     for row in connection.rows("waiting_by_mailbox"):

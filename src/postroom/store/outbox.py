@@ -213,12 +213,16 @@ class Outbox:
             await self._bodies.sweep()
         return pruned.messages
 
+    @property
+    def disk_free_bytes(self) -> int:
+        return shutil.disk_usage(self._folder).free
+
     async def has_room(self) -> bool:
         """Whether a message can be taken now: room in the outbox, on the disk and in the writer's queue.
 
         The outbox is counted once a second.
         """
-        if not self._writer.has_room or shutil.disk_usage(self._folder).free <= self._limits.reserved_bytes:
+        if not self._writer.has_room or self.disk_free_bytes <= self._limits.reserved_bytes:
             return False
         now_us = self._clock.now_us()
         if not 0 <= now_us - self._counted_at_us < COUNTED_AGAIN_AFTER_US:

@@ -13,6 +13,7 @@ from postroom.store.calls import Calls, InlineCalls, ThreadCalls
 from postroom.store.canaries import Canaries
 from postroom.store.data_folder import FolderLock
 from postroom.store.faults import FaultHook, FaultPoints
+from postroom.store.figures import FigureBook
 from postroom.store.mail_servers import MailServers
 from postroom.store.mailboxes import Mailboxes
 from postroom.store.messages import Messages
@@ -76,6 +77,7 @@ class Store:
         self.people: People = People(writer, reader, calls.hashing)
         self.audit: Audit = Audit(writer, reader)
         self.canaries: Canaries = Canaries(reader)
+        self.figures: FigureBook = FigureBook(reader)
         self.sending_settings: SendingSettingsTable = SendingSettingsTable(writer, reader)
 
     @classmethod
@@ -120,6 +122,10 @@ class Store:
             await store.close()
             raise
         return store
+
+    async def prove_writable(self) -> None:
+        """Write a row and sync it, as keeping a message does. Errors: StoreFullError, StoreUnavailableError."""
+        await self._writer.run(lambda connection: connection.change("beat", now_us=connection.now_us))
 
     async def close(self) -> None:
         """Commit what waits, copy the log into the database, let go of every file. May be called twice."""

@@ -193,6 +193,28 @@ BEGIN
     UPDATE canaries SET sent_at_us = NEW.finished_at_us WHERE message_id = NEW.message_id AND sent_at_us IS NULL;
 END;
 
+-- How many messages ended, by state and by the class of the failure where a recipient failed: for monitors, so it only
+-- ever grows, over restarts and pruning. A failure's JSON begins with its class, which is cut out here because triggers
+-- may call no JSON function while the schema is not trusted.
+CREATE TABLE finished_totals (
+    status TEXT NOT NULL,
+    class TEXT NOT NULL,
+    messages INTEGER NOT NULL,
+    PRIMARY KEY (status, class)
+) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER messages_finish AFTER UPDATE OF finished_at_us ON messages
+WHEN NEW.finished_at_us IS NOT NULL AND OLD.finished_at_us IS NULL
+BEGIN
+    INSERT INTO finished_totals (status, class, messages)
+    VALUES (CASE WHEN NEW.is_partly_failed THEN 'partly failed' ELSE NEW.state END,
+            CASE WHEN NEW.state <> 'failed' THEN ''
+                 ELSE coalesce((SELECT substr(failure, 19, instr(substr(failure, 19), '"') - 1) FROM recipients
+                                WHERE message_id = NEW.message_id AND state = 'failed' LIMIT 1), '') END,
+            1)
+    ON CONFLICT (status, class) DO UPDATE SET messages = messages + 1;
+END;
+
 -- `stopped_at_us`: we stopped by ourselves, nothing went down. `waits_for_choice_since_us`: after so long an absence a
 -- person chooses what of the old mail is still sent.
 ALTER TABLE instance ADD COLUMN stopped_at_us INTEGER;

@@ -1,0 +1,90 @@
+"""What monitors read of the store: one reading, a few rows from an index each."""
+
+from datetime import date
+
+import msgspec
+
+from postroom.clock import DAY_US, MINUTE_US
+from postroom.message import RecipientState
+from postroom.store.canaries import CanaryState, read_canary_state
+from postroom.store.database import Connection, Row
+from postroom.store.messages import read_waiting_by_cause
+from postroom.store.reader import Reader
+from postroom.store.records import Mailbox
+from postroom.store.rows import date_of, mailbox_of
+
+_MINUTES_A_DAY = DAY_US // MINUTE_US
+
+
+class MailboxFigures(msgspec.Struct, frozen=True):
+    """How much of its limits a mailbox uses."""
+
+    mailbox: Mailbox
+    messages_last_minute: int
+    recipients_last_day: int
+    secret_ends_on: date | None
+
+    @property
+    def message_limit_a_minute(self) -> int:
+        """The one that holds: what was set, or what was learnt below it."""
+        learnt = self.mailbox.learnt_message_limit
+        return min(self.mailbox.message_limit_a_minute, learnt or self.mailbox.message_limit_a_minute)
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """All of it at one moment."""
+
+    messages: dict[RecipientState, int]
+    """That have not ended; every such state is there."""
+    recipients: dict[RecipientState, int]
+    """The same in recipients."""
+    waiting_by_cause: dict[str, int]
+    """As in `Overview`."""
+    oldest_received_at_us: int | None
+    """Of what has not ended."""
+    finished: dict[tuple[str, str], int]
+    """Messages by state and class of failure, since the data folder was made."""
+    last_sent_at_us: int | None
+    mailboxes: tuple[MailboxFigures, ...]
+    canary: CanaryState
+
+
+class FigureBook:
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    async def read(self) -> Figures:
+        """Errors: StoreUnavailableError."""
+        return await self._reader.read(read_figures)
+
+
+def read_figures(connection: Connection) -> Figures:
+    oldest, last_sent = connection.row("oldest_waiting"), connection.row("last_sent")
+    return Figures(
+        messages=_by_open_state(connection.rows("open_messages_by_state"), "messages"),
+        recipients=_by_open_state(connection.rows("recipient_counts"), "recipients"),
+        waiting_by_cause=read_waiting_by_cause(connection),
+        oldest_received_at_us=oldest["received_at_us"] if oldest is not None else None,
+        finished={(row["status"], row["class"]): row["messages"] for row in connection.rows("finished_totals")},
+        last_sent_at_us=last_sent["finished_at_us"] if last_sent is not None else None,
+        mailboxes=_read_mailboxes(connection),
+        canary=read_canary_state(connection),
+    )
+
+
+def _by_open_state(rows: list[Row], column: str) -> dict[RecipientState, int]:
+    found = {row["state"]: row[column] for row in rows}
+    return {state: found.get(state.value, 0) for state in RecipientState if not state.is_final}
+
+
+def _read_mailboxes(connection: Connection) -> tuple[MailboxFigures, ...]:
+    now_us = connection.now_us
+    rows = connection.rows(
+        "mailbox_figures", minute_ago_us=now_us - MINUTE_US, first_minute=now_us // MINUTE_US - _MINUTES_A_DAY
+    )
+    return tuple(
+        MailboxFigures(
+            mailbox_of(row), row["messages_last_minute"], row["recipients_last_day"], date_of(row["secret_ends_on"])
+        )
+        for row in rows
+    )
