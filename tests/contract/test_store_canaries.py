@@ -81,7 +81,8 @@ async def test_it_goes_to_the_test_address_unless_one_is_set_and_nowhere_without
 ) -> None:
     store = await kept.open()
     await store.sending_settings.save(msgspec.structs.replace(ON, canary_recipient="canary@contoso.com"), "anna")
-    assert (await store.canaries.state()).recipient == ""
+    state = await store.canaries.state()
+    assert (state.recipient, state.next_at_us()) == ("", None)
     store = await kept.open_set_up()
     assert (await store.canaries.state()).recipient == "canary@contoso.com"
     await store.sending_settings.save(ON, "anna")

@@ -51,6 +51,8 @@ async def test_messages_that_ended_are_counted_once_by_state_and_class(ready: Ke
     figures = await ready.store.figures.read()
     expected = {("sent", ""): 1, ("failed", "recipient"): 1, ("partly failed", "recipient"): 1, ("cancelled", ""): 1}
     assert figures.finished == expected
+    await ready.write("UPDATE messages SET finished_at_us = finished_at_us + 1")
+    assert (await ready.store.figures.read()).finished == expected, "what has ended ended once"
     assert figures.last_sent_at_us == ready.clock.now_us()
 
 

@@ -7,12 +7,14 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
+import httpx2
 import pytest
 
 from tests.faults.crowd import ALL_WAYS, Crowd, Note
 from tests.faults.oracle import judge
-from tests.faults.serving import ALL_LISTENERS, Postroom, WitnessProcess, postroom_in, witness_in
+from tests.faults.serving import ALL_LISTENERS, Postroom, WitnessProcess, postroom_in, wait_for, witness_in
 from tests.faults.small_disk import SmallDisk, small_disk_at
 
 pytestmark = pytest.mark.anyio
@@ -46,6 +48,20 @@ class Machine:
         while any(crowd.note.by_way[way] == acknowledged[way] for way in acknowledged):
             await crowd.wait_until_acknowledged(1)
         return time.monotonic() - began
+
+    async def ask_ready(self, status: int) -> dict[str, Any]:
+        """What /readyz says, once it answers with this status: it looks again every two seconds."""
+        found = self.postroom.runs[-1].addresses()
+        assert found is not None
+        url = f"{found['console']}/readyz".replace("localhost", "127.0.0.1")
+
+        def look() -> httpx2.Response | None:
+            answer = httpx2.get(url, timeout=20)
+            return answer if answer.status_code == status else None
+
+        answer = await asyncio.to_thread(wait_for, look, f"/readyz answers {status}")
+        told: dict[str, Any] = answer.json()
+        return told
 
     async def end(self, note: Note) -> None:
         """All that was acknowledged is accounted for."""
@@ -89,7 +105,10 @@ async def test_a_full_disk_is_a_temporary_matter(
         await machine.start(crowd, reserved_bytes)
         machine.disk.fill(free_bytes)
         await wait_for_refusals(crowd)
+        full = await machine.ask_ready(503)
         seconds = await machine.recover(crowd)
+        await machine.ask_ready(200)
+    assert any("is full" in condition["reason"] for condition in full["conditions"]), full
     check_refusals(crowd.note)
     await machine.end(crowd.note)
     print(f"mail was taken again after {seconds:.2f} s")

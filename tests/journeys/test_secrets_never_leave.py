@@ -151,6 +151,8 @@ class Life:
             if page.method == "GET":
                 for number in messages if "{message_id}" in page.path else apps:
                     person.look_at(page.path.format(message_id=number, app_id=number))
+        for path in ("/livez", "/readyz", "/metrics"):
+            person.look_at(path)
 
 
 def arguments_of(pid: int) -> bytes:
@@ -174,7 +176,9 @@ def plant_tokens(planted: Planted, written: Path) -> set[str]:
 
 
 def start(postroom: Postroom, tokens: Path) -> Serving:
-    return postroom.start(POSTROOM_TEST_TOKENS=str(tokens), POSTROOM_LOG_LEVEL="debug")
+    return postroom.start(
+        POSTROOM_TEST_TOKENS=str(tokens), POSTROOM_LOG_LEVEL="debug", POSTROOM_METRICS_OPEN_TO_LOOPBACK="true"
+    )
 
 
 def test_no_secret_leaves(tmp_path: Path) -> None:
@@ -225,6 +229,7 @@ def first_link(said: bytes) -> bytes:
 def check_pages(pages: list[tuple[str, bytes]], planted: Planted) -> None:
     shown = [(page, name) for page, content in pages for name in planted.find_in(content)]
     assert {page for page, _ in pages} >= {"GET /setup", "GET /", "GET /deliveries", "GET /admin/mail-server/app"}
+    assert any(b"postroom_oauth_refresh_total" in content for page, content in pages if page == "GET /metrics")
     # The link's own page carries its token on; the app's password is shown once, on the page that made it.
     assert [each for each in shown if each != ("GET /setup", "set-up token")] == [("POST /apps", "app password")]
 

@@ -190,7 +190,7 @@ CREATE TABLE canaries (
 CREATE TRIGGER canaries_arrive AFTER UPDATE OF state ON messages
 WHEN NEW.state = 'sent'
 BEGIN
-    UPDATE canaries SET sent_at_us = NEW.finished_at_us WHERE message_id = NEW.message_id AND sent_at_us IS NULL;
+    UPDATE canaries SET sent_at_us = NEW.finished_at_us WHERE message_id = NEW.message_id;
 END;
 
 -- How many messages ended, by state and by the class of the failure where a recipient failed: for monitors, so it only
