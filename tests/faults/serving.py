@@ -193,7 +193,10 @@ class Postroom:
 
     def wait_until_ended(self, seconds: float = PATIENCE_SECONDS) -> None:
         """Until no recipient is open any more."""
-        wait_for(lambda: not any(self.open_counts().values()), "every recipient has ended", seconds)
+        try:
+            wait_for(lambda: not any(self.open_counts().values()), "every recipient has ended", seconds)
+        except TimeoutError as trouble:
+            raise TimeoutError(f"{trouble}: {self.open_counts()}") from None
 
     def open_counts(self) -> dict[RecipientState, int]:
         return {state: number for state, number in self.counts().items() if not state.is_final}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from postroom.message import RecipientState
 from tests.faults.crowd import ALL_WAYS, Crowd
 from tests.faults.oracle import judge, read_all
 from tests.faults.serving import ALL_LISTENERS, Postroom, Serving, postroom_in, wait_for, witness_in
@@ -44,12 +45,13 @@ async def test_sigkill_while_mail_flows(tmp_path: Path) -> None:
         async with Crowd(postroom, random.Random(seed + 1), CLIENTS, ALL_WAYS) as crowd:
             for number in range(KILLS):
                 await live_and_be_killed(postroom, crowd, chance, ahead_seconds=number * DOWN_SECONDS)
-        await asyncio.to_thread(drain, postroom)
+        released = await drain(postroom)
         store = await postroom.open_store()
         verdict = await judge(store, crowd.note, witness.arrivals())
         unknown = (await store.messages.overview(0)).unknown
         await store.close()
-    print(f"{verdict}, unknown {unknown}; {KILLS} kills, {crowd.note.attempted} tries of {CLIENTS} clients")
+    print(f"{verdict}, unknown {unknown}; {KILLS} kills, {released} held for them")
+    print(f"{crowd.note.attempted} tries of {CLIENTS} clients")
     print(f"acknowledged by way: {dict(crowd.note.by_way)}; refused: {dict(crowd.note.refused)}")
     assert verdict.trouble == []
     assert verdict.lost == 0
@@ -59,15 +61,35 @@ async def test_sigkill_while_mail_flows(tmp_path: Path) -> None:
     assert verdict.duplicates <= unknown
 
 
-def drain(postroom: Postroom) -> None:
-    """A start ends the last kill's leases, and what they leave unknown is due at the next one."""
+async def drain(postroom: Postroom) -> int:
+    """A start ends the last kill's leases, and what they leave unknown is due at the next one.
+
+    A message that was in flight at three kills in succession is held: a person looks, and releases it.
+    """
+    released = 0
     for more in (0, 1):
         serving = postroom.start(POSTROOM_TEST_AHEAD_SECONDS=str((KILLS + more) * DOWN_SECONDS))
-        serving.wait_until_ready()
+        await asyncio.to_thread(serving.wait_until_ready)
         if more:
-            wait_for(lambda: not any(postroom.drop_folder.iterdir()), "the drop folder is empty")
-            postroom.wait_until_ended()
+            await asyncio.to_thread(wait_until_drained, postroom)
         assert serving.terminate() == 0, serving.said
+        released += 0 if more else await release_held(postroom)
+    return released
+
+
+def wait_until_drained(postroom: Postroom) -> None:
+    wait_for(lambda: not any(postroom.drop_folder.iterdir()), "the drop folder is empty")
+    postroom.wait_until_ended()
+
+
+async def release_held(postroom: Postroom) -> int:
+    store = await postroom.open_store()
+    held = [detail for detail in await read_all(store) if detail.row.state is RecipientState.HELD]
+    for detail in held:
+        assert {recipient.failure and recipient.failure.code for recipient in detail.recipients} == {"brought_us_down"}
+        await store.outbox.release(detail.row.message_id, "test")
+    await store.close()
+    return len(held)
 
 
 async def live_and_be_killed(postroom: Postroom, crowd: Crowd, chance: random.Random, ahead_seconds: int) -> None:

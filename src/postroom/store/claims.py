@@ -10,6 +10,7 @@ from postroom.store.faults import FaultPoints
 from postroom.store.records import Lease, Mailbox, MailServer, OpenRecipient, StoredBody
 from postroom.store.rows import dsn_of, mail_server_of, mailbox_of, ready_us
 from postroom.store.settling import end_expired_leases, restage, summarise
+from postroom.store.suspects import suspect_that_may_go
 
 LEASE_US = 15 * MINUTE_US  # outlasts the longest reply timeout, 10 minutes (RFC 5321 4.5.3.2.6)
 WAKE_LIMIT = 500
@@ -75,7 +76,12 @@ class _Claim:
 
 def _choose(connection: Connection, mailbox: Mailbox, room: int) -> list[_Claim]:
     """The next deliveries in order. One that does not fit into the day is not overtaken: it would never go."""
-    rows = connection.rows("due_deliveries", mailbox_id=mailbox.mailbox_id, limit=room) if room else []
+    suspect_id = suspect_that_may_go(connection, mailbox.mailbox_id)
+    rows = (
+        connection.rows("due_deliveries", mailbox_id=mailbox.mailbox_id, suspect_id=suspect_id, limit=room)
+        if room
+        else []
+    )
     recipients = _due_recipients(connection, rows)
     emptied = [row["delivery_id"] for row in rows if not recipients[row["delivery_id"]]]
     if emptied:

@@ -86,7 +86,9 @@ class Opening:
                 connection.change(
                     "count_readiness_until", heartbeat_at_us=self.last_heartbeat_us, now_us=connection.now_us
                 )
-            self.interrupted_attempts = end_leases_of_earlier_boots(connection, NODE, self.owner)
+            self.interrupted_attempts = end_leases_of_earlier_boots(
+                connection, NODE, self.owner, has_crashed=before["stopped_at_us"] is None
+            )
             connection.commit()
         finally:
             connection.roll_back()

@@ -13,6 +13,7 @@ from postroom.store.database import Connection, Row, to_json
 from postroom.store.faults import FaultPoints
 from postroom.store.records import Lease, Settlement
 from postroom.store.rows import to_json_or_none
+from postroom.store.suspects import BROUGHT_US_DOWN, clear_suspects, count_crashes, is_held_for_crashes
 from postroom.store.timeline import add_entries
 
 UNKNOWN_PAUSE_US = MINUTE_US
@@ -81,30 +82,33 @@ def settle_attempts(
         if trouble is None and row is not None:
             settlement = request.settlement
             held.append(_Held(row, recipients[row["attempt_id"]], settlement.outcomes, settlement))
+    clear_suspects(connection, [each.row for each in held])
     _settle(connection, held)
     return answers
 
 
 def end_expired_leases(connection: Connection) -> None:
     """By time: nobody knows what came of these attempts."""
-    _end_leases(connection, connection.rows("expired_leases", now_us=connection.now_us), LEASE_ENDED)
+    _end_leases(connection, connection.rows("expired_leases", now_us=connection.now_us), Unknown(LEASE_ENDED))
 
 
-def end_leases_of_earlier_boots(connection: Connection, node: str, owner: str) -> int:
-    """At start: whoever held these leases is not running any more."""
+def end_leases_of_earlier_boots(connection: Connection, node: str, owner: str, *, has_crashed: bool) -> int:
+    """At start: whoever held these leases is not running any more. After a crash they are suspects."""
     rows = connection.rows("leases_of_earlier_boots", node=node, owner=owner)
-    _end_leases(connection, rows, INTERRUPTED)
+    to_hold = count_crashes(connection, rows) if rows and has_crashed else set()
+    _end_leases(connection, [row for row in rows if row["delivery_id"] not in to_hold], Unknown(INTERRUPTED))
+    _end_leases(connection, [row for row in rows if row["delivery_id"] in to_hold], BROUGHT_US_DOWN)
     return len(rows)
 
 
-def _end_leases(connection: Connection, leases: Sequence[Row], failure: Failure) -> None:
+def _end_leases(connection: Connection, leases: Sequence[Row], outcome: Unknown) -> None:
     if not leases:
         return
     rows, recipients = _read_held(connection, [dict(lease) for lease in leases])
     held = []
     for attempt_id, row in rows.items():
         open_recipients = recipients.get(attempt_id, [])
-        outcomes = {recipient["recipient_id"]: Unknown(failure) for recipient in open_recipients}
+        outcomes = {recipient["recipient_id"]: outcome for recipient in open_recipients}
         held.append(_Held(row, open_recipients, outcomes, Settlement({})))
     _settle(connection, held)
 
@@ -169,7 +173,7 @@ def _move(now_us: int, row: Row, recipient: Row, outcome: Outcome) -> _Move:
     elif isinstance(outcome, Refused):
         move.state = RecipientState.FAILED
     elif isinstance(outcome, Unknown):
-        if row["after_unknown"] == AfterUnknown.HOLD:
+        if row["after_unknown"] == AfterUnknown.HOLD or is_held_for_crashes(outcome):
             move.state = RecipientState.HELD
         else:
             move.next_attempt_at_us = max(outcome.until_us or 0, now_us + UNKNOWN_PAUSE_US)
@@ -258,13 +262,14 @@ def _count_unknown(connection: Connection, held: Sequence[_Held]) -> None:
 
 
 def _tell_held(connection: Connection, held: Sequence[_Held]) -> None:
-    text = "Held: whether the mail server took the message is not known, and the app asked not to send it again."
-    add_entries(
-        connection,
-        [
-            (each.row["message_id"], "held", text, "Postroom")
-            for each in held
-            if each.row["after_unknown"] == AfterUnknown.HOLD
-            and any(isinstance(outcome, Unknown) for outcome in each.outcomes.values())
-        ],
-    )
+    told = ((each.row["message_id"], _why_held(each)) for each in held)
+    add_entries(connection, [(message_id, "held", text, "Postroom") for message_id, text in told if text])
+
+
+def _why_held(held: _Held) -> str:
+    outcomes = [outcome for outcome in held.outcomes.values() if isinstance(outcome, Unknown)]
+    if any(is_held_for_crashes(outcome) for outcome in outcomes):
+        return f"Held: {BROUGHT_US_DOWN.failure.text}"
+    if outcomes and held.row["after_unknown"] == AfterUnknown.HOLD:
+        return "Held: whether the mail server took the message is not known, and the app asked not to send it again."
+    return ""

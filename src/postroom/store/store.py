@@ -1,5 +1,6 @@
 """The store as a whole: opened once, handed to every room that keeps or reads something."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -12,7 +13,7 @@ from postroom.store.bodies import Bodies, BodyFiles
 from postroom.store.calls import Calls, InlineCalls, ThreadCalls
 from postroom.store.canaries import Canaries
 from postroom.store.data_folder import FolderLock
-from postroom.store.faults import FaultHook, FaultPoints
+from postroom.store.faults import Crash, FaultHook, FaultPoints
 from postroom.store.figures import FigureBook
 from postroom.store.mail_servers import MailServers
 from postroom.store.mailboxes import Mailboxes
@@ -132,6 +133,9 @@ class Store:
         if self._is_closed:
             return
         self._is_closed = True
+        # A store that cannot be written to any more has crashed, whoever closes it.
+        with suppress(Exception, Crash):
+            await self._writer.run(lambda connection: connection.change("note_stop", now_us=connection.now_us))
         # Readers first: the connection that is closed last checkpoints, and that must be the one that writes.
         self._reader.close()
         await self._writer.close()

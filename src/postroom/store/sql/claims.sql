@@ -50,7 +50,7 @@ WHERE stage = 'due' AND mailbox_id = :mailbox_id
 ORDER BY lane, turn, delivery_id LIMIT 1
 
 -- name: due_deliveries
--- By lane, then by the turns of apps, then by age.
+-- By lane, then by the turns of apps, then by age. Of the suspects only the one whose turn it is.
 SELECT deliveries.delivery_id, deliveries.message_id, deliveries.mail_server_id, deliveries.ready_us_at_intake,
        messages.attempts, messages.envelope_sender, messages.header_from, messages.is_eight_bit,
        messages.needs_smtputf8, messages.dsn, messages.expires_at_us AS message_expires_at_us,
@@ -58,7 +58,7 @@ SELECT deliveries.delivery_id, deliveries.message_id, deliveries.mail_server_id,
        apps.after_unknown, bodies.size_bytes, bodies.content, bodies.file_name
 FROM (
     SELECT * FROM deliveries
-    WHERE stage = 'due' AND mailbox_id = :mailbox_id
+    WHERE stage = 'due' AND mailbox_id = :mailbox_id AND (crashes = 0 OR delivery_id = :suspect_id)
     ORDER BY lane, turn, delivery_id LIMIT :limit
 ) AS deliveries
 CROSS JOIN messages ON messages.message_id = deliveries.message_id
@@ -141,7 +141,9 @@ SELECT mailboxes.*,
        (SELECT count(*) FROM deliveries WHERE stage = 'leased' AND mailbox_id = mailboxes.mailbox_id) AS in_flight,
        (SELECT min(expires_at_us) FROM deliveries WHERE stage = 'leased' AND mailbox_id = mailboxes.mailbox_id)
            AS expires_at_us,
-       EXISTS (SELECT 1 FROM deliveries WHERE stage = 'due' AND mailbox_id = mailboxes.mailbox_id) AS has_due,
+       EXISTS (SELECT 1 FROM deliveries WHERE stage = 'due' AND mailbox_id = mailboxes.mailbox_id
+               AND (crashes = 0 OR NOT EXISTS (SELECT 1 FROM deliveries AS tried
+                                               WHERE tried.crashes > 0 AND tried.stage = 'leased'))) AS has_due,
        (SELECT min(due_at_us) FROM deliveries WHERE stage = 'waiting' AND mailbox_id = mailboxes.mailbox_id)
            AS waits_until_us,
        (SELECT count(*) FROM pace_slots WHERE mailbox_id = mailboxes.mailbox_id) AS slots,

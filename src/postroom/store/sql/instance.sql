@@ -1,13 +1,18 @@
 -- What the installation knows of itself.
 
 -- name: instance
-SELECT boot_epoch, heartbeat_at_us, vault_check FROM instance
+-- Read before the schema is brought up to date, too.
+SELECT * FROM instance
 
 -- name: begin_boot
 -- One more start: the epoch is part of every lease's owner.
 UPDATE instance
-SET boot_epoch = boot_epoch + 1, started_at_us = :now_us, heartbeat_at_us = :now_us,
+SET boot_epoch = boot_epoch + 1, started_at_us = :now_us, heartbeat_at_us = :now_us, stopped_at_us = NULL,
     vault_check = coalesce(vault_check, :vault_check)
+
+-- name: note_stop
+-- We end by ourselves: what is still in flight has brought nobody down.
+UPDATE instance SET stopped_at_us = :now_us
 
 -- name: beat
 UPDATE instance SET heartbeat_at_us = :now_us

@@ -3,7 +3,7 @@
 -- name: held_leases
 -- Of the given leases those that still stand, with what settling needs to know.
 SELECT leased.delivery_id, leased.attempt_id, leased.message_id, leased.mailbox_id, leased.mail_server_id,
-       leased.is_probe, leased.mailbox_revision, apps.after_unknown, messages.header_from
+       leased.is_probe, leased.mailbox_revision, leased.crashes, apps.after_unknown, messages.header_from
 FROM json_each(:leases) AS given
 CROSS JOIN deliveries AS leased ON leased.delivery_id = given.value ->> 'delivery_id'
 CROSS JOIN messages ON messages.message_id = leased.message_id
