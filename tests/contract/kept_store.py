@@ -3,7 +3,9 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+import msgspec
 
 from postroom.clock import ManualClock
 from postroom.message import AfterUnknown, Lane, Reception
@@ -11,7 +13,16 @@ from postroom.outcome import Failure, FailureClass, Outcome, Refused, Sent, Stop
 from postroom.store import Store
 from postroom.store.faults import FaultHook
 from postroom.store.outbox import OutboxLimits
-from postroom.store.records import AppSettings, Lease, MailServerDraft, NewMessage, Settlement, StoredBody
+from postroom.store.records import (
+    NEW,
+    AppSettings,
+    Lease,
+    MailServer,
+    MailServerDraft,
+    NewMessage,
+    Settlement,
+    StoredBody,
+)
 from postroom.vault import Vault
 
 Engine = Literal["thread", "inline"]
@@ -67,6 +78,13 @@ class KeptStore:
         app, _ = await store.apps.create(AppSettings(name="Scanner"), "anna")
         self.app_id = app.app_id
         return store
+
+    async def add_mail_server(self, name: str, *, shares_mailbox: bool = False, **changes: Any) -> MailServer:
+        """Another mail server, with a mailbox of its own unless it shares the first one's."""
+        changes = {"mailbox_id": MAILBOX_ID if shares_mailbox else NEW, **changes}
+        changes.setdefault("username", "scanner@contoso.com" if shares_mailbox else f"{name}@contoso.com")
+        draft = msgspec.structs.replace(self.draft(), mail_server_id=NEW, name=name, **changes)
+        return await self.store.mail_servers.save(draft, "anna")
 
     async def close(self) -> None:
         if self._store is not None:

@@ -24,6 +24,8 @@ _STATE_WORDS = {
 
 _WAITS = {
     "pace": "waiting for a free minute; the mailbox sends only so many messages a minute",
+    "slowed": "waiting because the mail server asked us to slow down",
+    "external limit": "waiting until the organisation may send to outside recipients again",
     "lane": "waiting for their turn",
     "a later try": "waiting for its next try after a temporary answer",
     "release": "held until somebody releases it",

@@ -1,20 +1,24 @@
 """Leasing what is due: mailbox by mailbox, within its state, its connections and its pace, in one transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from postroom.clock import DAY_US, MINUTE_US
+from postroom.clock import MINUTE_US
 from postroom.message import AfterUnknown, MailboxState
 from postroom.store.database import Connection, Row, to_json
+from postroom.store.external import MINUTES_A_DAY, TenantDay
 from postroom.store.faults import FaultPoints
-from postroom.store.records import Lease, Mailbox, MailServer, OpenRecipient, StoredBody
+from postroom.store.open_ways import OpenWay, Rooms, count_in_flight, find_open_ways, make_rooms
+from postroom.store.pace import pace_of
+from postroom.store.records import EmailType, Lease, Mailbox, MailServer, OpenRecipient, StoredBody
+from postroom.store.rerouting import reroute
 from postroom.store.rows import dsn_of, mail_server_of, mailbox_of, ready_us
 from postroom.store.settling import end_expired_leases, restage, summarise
 from postroom.store.suspects import suspect_that_may_go
+from postroom.store.turns import note_claimed
 
 LEASE_US = 15 * MINUTE_US  # outlasts the longest reply timeout, 10 minutes (RFC 5321 4.5.3.2.6)
 WAKE_LIMIT = 500
-MINUTES_A_DAY = DAY_US // MINUTE_US
 
 
 def lease_due(connection: Connection, owner: str, limit: int, faults: FaultPoints) -> list[Lease]:
@@ -23,11 +27,14 @@ def lease_due(connection: Connection, owner: str, limit: int, faults: FaultPoint
     end_expired_leases(connection)
     _queue_scheduled(connection)
     mail_servers = {row["mail_server_id"]: mail_server_of(row) for row in connection.rows("mail_servers_by_id")}
+    reroute(connection, mail_servers)
+    in_flight = count_in_flight(connection)
     leases: list[Lease] = []
     for row in connection.rows("mailboxes_that_may_send", now_us=connection.now_us):
         if len(leases) >= limit:
             break
-        leases += _lease_of_mailbox(connection, owner, row, mail_servers, limit - len(leases))
+        of_mailbox = in_flight.get(row["mailbox_id"], {})
+        leases += _lease_of_mailbox(connection, owner, row, mail_servers, of_mailbox, limit - len(leases))
     return leases
 
 
@@ -45,59 +52,93 @@ def _queue_scheduled(connection: Connection) -> None:
 
 
 def _lease_of_mailbox(
-    connection: Connection, owner: str, row: Row, mail_servers: dict[int, MailServer], limit: int
+    connection: Connection,
+    owner: str,
+    row: Row,
+    mail_servers: Mapping[int, MailServer],
+    in_flight: Mapping[int, int],
+    limit: int,
 ) -> list[Lease]:
     mailbox = mailbox_of(row)
-    is_probe = mailbox.state is MailboxState.STOPPED
-    connections = 1 if is_probe else mailbox.connection_limit
-    room = min(limit, connections - row["in_flight"])
-    if room <= 0:
+    mailbox_id, now_us = mailbox.mailbox_id, connection.now_us
+    pace = pace_of(mailbox, now_us)
+    ways = find_open_ways(mailbox, mail_servers.values(), in_flight, now_us)
+    rooms = make_rooms(mailbox, pace, mail_servers, in_flight, limit)
+    room = max((rooms.left(way.mail_server) for way in ways), default=0)
+    if not room:
         return []
-    connection.change("wake_waiting", mailbox_id=mailbox.mailbox_id, now_us=connection.now_us, limit=WAKE_LIMIT)
-    if not connection.row("any_due_delivery", mailbox_id=mailbox.mailbox_id):
+    connection.change("wake_waiting", mailbox_id=mailbox_id, now_us=now_us, limit=WAKE_LIMIT)
+    if not any(connection.row("any_due_delivery", mail_server_id=way.mail_server.mail_server_id) for way in ways):
         return []
-    slots = _free_slots(connection, mailbox, room)
-    claims = _choose(connection, mailbox, len(slots))
+    slots = _free_slots(connection, mailbox_id, pace.message_limit, min(rooms.total, limit))
+    claims = _choose(connection, mailbox, ways, rooms, len(slots))
     if not claims:
         return []
-    _write_claims(connection, owner, mailbox, row["revision"], is_probe, slots, claims)
-    now_ready_us = ready_us(row, connection.now_us)
+    _write_claims(connection, owner, mailbox, row["revision"], slots, claims)
+    if mailbox.state is MailboxState.SLOWED and not pace.is_lowered:
+        connection.change("end_slowness", mailbox_id=mailbox_id, now_us=now_us)
+    now_ready_us = ready_us(row, now_us)
     return [_lease(connection, owner, mailbox, mail_servers, claim, now_ready_us) for claim in claims]
 
 
 class _Claim:
     """A delivery chosen in this transaction, with the recipients whose time has come."""
 
-    def __init__(self, row: Row, recipients: list[Row], attempt_id: int) -> None:
+    def __init__(self, row: Row, recipients: list[Row], attempt_id: int, is_probe: bool) -> None:
         self.row = row
         self.recipients = recipients
         self.attempt_id = attempt_id
+        self.is_probe = is_probe
 
 
-def _choose(connection: Connection, mailbox: Mailbox, room: int) -> list[_Claim]:
+def _choose(
+    connection: Connection, mailbox: Mailbox, ways: Sequence[OpenWay], rooms: Rooms, free_slots: int
+) -> list[_Claim]:
     """The next deliveries in order. One that does not fit into the day is not overtaken: it would never go."""
-    suspect_id = suspect_that_may_go(connection, mailbox.mailbox_id)
-    rows = (
-        connection.rows("due_deliveries", mailbox_id=mailbox.mailbox_id, suspect_id=suspect_id, limit=room)
-        if room
-        else []
-    )
+    way_of = {way.mail_server.mail_server_id: way for way in ways}
+    rows = _next_in_order(connection, ways, rooms, free_slots)
     recipients = _due_recipients(connection, rows)
     emptied = [row["delivery_id"] for row in rows if not recipients[row["delivery_id"]]]
-    if emptied:
-        restage(connection, emptied)
+    day = TenantDay(connection, mailbox)
     used_today = _recipients_of_day(connection, mailbox.mailbox_id) if rows else 0
     claims: list[_Claim] = []
     for row in rows:
-        due = recipients[row["delivery_id"]]
+        way = way_of[row["mail_server_id"]]
+        if not rooms.left(way.mail_server) or len(claims) == free_slots:
+            continue
+        due = day.admit(row, recipients[row["delivery_id"]])
         if not due:
             continue
+        due = _share_of_a_message(mailbox, way.mail_server, due)
         # More recipients at once than a day allows can only go when nothing else went.
         if used_today and used_today + len(due) > mailbox.recipient_limit_a_day:
             break
         used_today += len(due)
-        claims.append(_Claim(row, due, connection.ids.make_id()))
+        day.count(due)
+        rooms.take(way.mail_server)
+        claims.append(_Claim(row, due, connection.ids.make_id(), way.is_probe))
+    day.close()
+    restage(connection, [*emptied, *day.put_off])
     return claims
+
+
+def _next_in_order(connection: Connection, ways: Sequence[OpenWay], rooms: Rooms, free_slots: int) -> list[Row]:
+    """By lane, then by turn, over all ways of the mailbox."""
+    suspect_id = suspect_that_may_go(connection, ways[0].mail_server.mailbox_id)
+    rows = [
+        row
+        for way in ways
+        if (room := min(free_slots, 1 if way.is_probe else rooms.left(way.mail_server)))
+        for row in connection.rows(
+            "due_deliveries", mail_server_id=way.mail_server.mail_server_id, suspect_id=suspect_id, limit=room
+        )
+    ]
+    return sorted(rows, key=lambda row: (row["lane"], row["turn"], row["delivery_id"]))
+
+
+def _share_of_a_message(mailbox: Mailbox, mail_server: MailServer, due: list[Row]) -> list[Row]:
+    """As many recipients as one message may have; the others go next. Graph's recipients stand in the message."""
+    return due if mail_server.email_type is EmailType.GRAPH else due[: mailbox.recipient_limit_a_message]
 
 
 def _due_recipients(connection: Connection, rows: Sequence[Row]) -> dict[int, list[Row]]:
@@ -108,11 +149,11 @@ def _due_recipients(connection: Connection, rows: Sequence[Row]) -> dict[int, li
     return recipients
 
 
-def _free_slots(connection: Connection, mailbox: Mailbox, limit: int) -> list[int]:
+def _free_slots(connection: Connection, mailbox_id: int, messages_a_minute: int, limit: int) -> list[int]:
     """Slots not used within the last 60 seconds, at most `limit`."""
-    mailbox_id, now_us = mailbox.mailbox_id, connection.now_us
+    now_us = connection.now_us
     found = connection.only_row("pace_slot_count", mailbox_id=mailbox_id)
-    missing = mailbox.message_limit_a_minute - found["slots"]
+    missing = messages_a_minute - found["slots"]
     if missing > 0:
         first = found["greatest"] + 1
         connection.insert_rows("add_pace_slots", [(mailbox_id, slot) for slot in range(first, first + missing)])
@@ -136,7 +177,6 @@ def _write_claims(
     owner: str,
     mailbox: Mailbox,
     revision: int,
-    is_probe: bool,
     slots: Sequence[int],
     claims: Sequence[_Claim],
 ) -> None:
@@ -146,7 +186,7 @@ def _write_claims(
         {
             "delivery_id": claim.row["delivery_id"],
             "attempt_id": claim.attempt_id,
-            "is_probe": int(is_probe),
+            "is_probe": int(claim.is_probe),
             "mailbox_revision": revision,
         }
         for claim in claims
@@ -169,6 +209,7 @@ def _write_claims(
     connection.change(
         "count_recipients", mailbox_id=mailbox.mailbox_id, minute=now_us // MINUTE_US, recipients=len(sending)
     )
+    note_claimed(connection, mailbox.mailbox_id, [(claim.row["lane"], claim.row["turn"]) for claim in claims])
 
 
 def _expect(wanted: int, changed: int) -> None:
@@ -185,7 +226,7 @@ def _lease(
     connection: Connection,
     owner: str,
     mailbox: Mailbox,
-    mail_servers: dict[int, MailServer],
+    mail_servers: Mapping[int, MailServer],
     claim: _Claim,
     now_ready_us: int,
 ) -> Lease:
@@ -212,59 +253,3 @@ def _lease(
         lifetime_us=row["lifetime_us"],
         is_notice=bool(row["is_notice"]),
     )
-
-
-def next_due_at_us(connection: Connection) -> int | None:
-    """When the earliest of all mailboxes has something to do; None when only a change can bring something."""
-    times = [_mailbox_due_at_us(connection, row) for row in connection.rows("mailboxes_with_mail")]
-    times.append(connection.only_row("next_scheduled")["at_us"])
-    return min((time for time in times if time is not None), default=None)
-
-
-def _mailbox_due_at_us(connection: Connection, row: Row) -> int | None:
-    sends_at_us = _sends_at_us(connection, row)
-    times = [time for time in (sends_at_us, row["expires_at_us"]) if time is not None]
-    return min(times, default=None)
-
-
-def _sends_at_us(connection: Connection, row: Row) -> int | None:
-    """When the next delivery may be claimed; a full set of connections ends by a settlement, which wakes us."""
-    has_mail = row["has_due"] or row["waits_until_us"] is not None
-    opens_at_us = _opens_at_us(row, connection.now_us)
-    if not has_mail or opens_at_us is None:
-        return None
-    time = max(opens_at_us, connection.now_us if row["has_due"] else row["waits_until_us"])
-    if row["slots"] >= row["message_limit_a_minute"]:
-        # Slots that go because the limit was lowered are the oldest: look at what stays, at worst a moment early.
-        time = max(time, min(row["oldest_use_us"], connection.now_us) + MINUTE_US)
-    return max(time, _day_opens_at_us(connection, row))
-
-
-def _opens_at_us(row: Row, now_us: int) -> int | None:
-    if row["state"] == MailboxState.DISCONNECTED or row["cause"] == "paused":
-        return None
-    is_stopped = row["state"] == MailboxState.STOPPED
-    if row["in_flight"] >= (1 if is_stopped else row["connection_limit"]):
-        return None
-    if is_stopped:
-        until_us: int | None = row["until_us"]
-        return until_us
-    return now_us
-
-
-def _day_opens_at_us(connection: Connection, row: Row) -> int:
-    """When enough of the last 24 hours has passed for the delivery that is first in order."""
-    mailbox_id, limit = row["mailbox_id"], row["recipient_limit_a_day"]
-    first_minute = connection.now_us // MINUTE_US - MINUTES_A_DAY
-    minutes = connection.rows("recipient_minutes_since", mailbox_id=mailbox_id, minute=first_minute)
-    head = connection.row("any_due_delivery", mailbox_id=mailbox_id)
-    wanted = head["open_recipients"] if head is not None else 1
-    used = sum(minute["recipients"] for minute in minutes)
-    surplus = min(used, used + wanted - limit)
-    opens_at_us = 0
-    for minute in minutes:
-        if surplus <= 0:
-            break
-        surplus -= minute["recipients"]
-        opens_at_us = (minute["minute"] + MINUTES_A_DAY + 1) * MINUTE_US
-    return opens_at_us

@@ -9,8 +9,11 @@ from postroom.errors import WrongStateError
 from postroom.ids import public_id
 from postroom.message import Lane, RecipientState
 from postroom.store.database import Connection, Row, to_json
+from postroom.store.routing import RoutingFacts
 from postroom.store.settling import restage, summarise
 from postroom.store.timeline import add_entries
+from postroom.store.turns import Place, give_turns
+from postroom.store.ways_out import read_ways_out
 
 _S = RecipientState
 
@@ -81,8 +84,16 @@ def change_times(connection: Connection, message_id: int, times: Times, who: str
         "lane": int(_chosen(times.lane, message["lane"])),
     }
     connection.change("change_times", message_id=message_id, **changed)
-    connection.change("change_lane", message_id=message_id, lane=changed["lane"])
+    if changed["lane"] != message["lane"]:
+        _change_lane(connection, message, changed["lane"])
     _finish(connection, message_id, "changed", "Its time, expiry or lane was changed.", who)
+
+
+def _change_lane(connection: Connection, message: Row, lane: int) -> None:
+    """It queues at the end of the other lane's turns."""
+    for row in connection.rows("deliveries_of_message", message_id=message["message_id"]):
+        [turn] = give_turns(connection, [Place(row["mailbox_id"], lane, message["app_id"])])
+        connection.change("change_lane", delivery_id=row["delivery_id"], lane=lane, turn=turn)
 
 
 def _reschedule(connection: Connection, message: Row, send_at_us: int | None) -> None:
@@ -127,13 +138,17 @@ def _move(
 
 
 def _add_delivery(connection: Connection, message: Row) -> int:
-    way_out = connection.only_row("default_way_out", now_us=connection.now_us)
+    facts = RoutingFacts(message["header_from"], message["app_id"], message["size_bytes"])
+    way, why = read_ways_out(connection).choose(facts)
+    [turn] = give_turns(connection, [Place(way.mailbox_id, message["lane"], message["app_id"])])
     delivery_id = connection.ids.make_id()
     row = (
-        *(delivery_id, message["message_id"], way_out["mail_server_id"], way_out["mailbox_id"], message["lane"]),
-        *("due", connection.now_us, 1, way_out["ready_us"]),
+        *(delivery_id, message["message_id"], way.mail_server_id, way.mailbox_id, message["lane"]),
+        *("due", connection.now_us, 1, way.ready_us, turn),
     )
     connection.insert_rows("insert_deliveries", [row])
+    if why:
+        add_entries(connection, [(message["message_id"], "routed", why, "Postroom")])
     return delivery_id
 
 

@@ -1,4 +1,4 @@
-"""Taking messages in: a batch of them with five multi-row statements."""
+"""Taking messages in: a batch of them with a few multi-row statements."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,11 @@ from postroom.store.canaries import note_canaries
 from postroom.store.database import Connection, to_json
 from postroom.store.faults import FaultPoints
 from postroom.store.records import IdempotencyKey, NewMessage
+from postroom.store.routing import RoutingFacts
 from postroom.store.rows import to_json_or_none
+from postroom.store.timeline import add_entries
+from postroom.store.turns import Place, give_turns
+from postroom.store.ways_out import read_ways_out
 
 ROW_BYTES = 512  # what a message's rows weigh in the writer's queue, besides body and recipients
 SHOWN_RECIPIENTS = 3
@@ -46,7 +50,10 @@ def keep_together(connection: Connection, messages: Sequence[NewMessage]) -> Non
 
 def _insert(connection: Connection, messages: Sequence[NewMessage]) -> None:
     now_us = connection.now_us
-    way_out = connection.only_row("default_way_out", now_us=connection.now_us)
+    ways_out = read_ways_out(connection)
+    ways = [ways_out.choose(_routing_facts(new)) for new in messages]
+    places = [Place(way.mailbox_id, int(new.lane), new.app_id) for (way, _), new in zip(ways, messages, strict=True)]
+    turns = give_turns(connection, places)
     delivery_ids = [connection.ids.make_id() for _ in messages]
     connection.insert_rows("insert_messages", [_message_row(now_us, new) for new in messages])
     connection.insert_rows("insert_bodies", [_body_row(new) for new in messages])
@@ -55,11 +62,11 @@ def _insert(connection: Connection, messages: Sequence[NewMessage]) -> None:
         "insert_deliveries",
         [
             (
-                *(delivery_id, new.message_id, way_out["mail_server_id"], way_out["mailbox_id"], int(new.lane)),
+                *(delivery_id, new.message_id, way.mail_server_id, way.mailbox_id, int(new.lane)),
                 *_stage(now_us, new),
-                *(len(new.recipients), way_out["ready_us"]),
+                *(len(new.recipients), way.ready_us, turn),
             )
-            for delivery_id, new in zip(delivery_ids, messages, strict=True)
+            for delivery_id, new, (way, _), turn in zip(delivery_ids, messages, ways, turns, strict=True)
         ],
     )
     connection.insert_rows(
@@ -77,6 +84,12 @@ def _insert(connection: Connection, messages: Sequence[NewMessage]) -> None:
     keys = [_key_row(now_us, new, new.idempotency) for new in messages if new.idempotency is not None]
     if keys:
         connection.insert_rows("keep_idempotency_keys", keys)
+    explained = zip(messages, ways, strict=True)
+    add_entries(connection, [(new.message_id, "routed", why, "Postroom") for new, (_, why) in explained if why])
+
+
+def _routing_facts(new: NewMessage) -> RoutingFacts:
+    return RoutingFacts(new.header_from, new.app_id, new.body.size_bytes)
 
 
 def _find_kept(connection: Connection, messages: Sequence[NewMessage]) -> list[Exception | None]:

@@ -8,7 +8,7 @@ from postroom.store.audit import note
 from postroom.store.database import Connection, Row, to_json
 from postroom.store.mailboxes import grant_of, seal_grant_secret
 from postroom.store.reader import Reader
-from postroom.store.records import Authentication, MailServer, MailServerDraft
+from postroom.store.records import NEW, Authentication, MailServer, MailServerDraft
 from postroom.store.rows import mail_server_of, mailbox_of, to_json_or_none
 from postroom.store.writer import Writer
 from postroom.vault import Vault
@@ -26,6 +26,15 @@ class MailServers:
     async def default(self) -> MailServer:
         """The one that mail leaves through; `is_set_up` says whether it can."""
         return mail_server_of(await self._reader.read(_default_row))
+
+    async def all(self) -> list[MailServer]:
+        """Every one that is set up, and the default in any case; in the order in which they were made."""
+        rows = await self._reader.read(lambda connection: connection.rows("mail_servers_by_id"))
+        return [server for row in rows if (server := mail_server_of(row)).is_set_up or row["is_default"]]
+
+    async def find(self, mail_server_id: int) -> MailServer:
+        """Errors: LookupError when there is none."""
+        return mail_server_of(await self._reader.read(lambda c: _row(c, mail_server_id)))
 
     async def load_draft(self) -> MailServerDraft | None:
         return self._draft_in(await self._reader.read(lambda connection: connection.row("draft")))
@@ -53,32 +62,35 @@ class MailServers:
     async def discard_draft(self) -> None:
         await self._writer.run(lambda connection: connection.change("discard_draft"))
 
-    async def draft_from_live(self) -> MailServerDraft:
-        """What is set up, secrets included, to be edited; an empty draft when nothing is."""
+    async def draft_from_live(self, mail_server_id: int | None = None) -> MailServerDraft:
+        """What is set up, secrets included, to be edited; an empty draft when nothing is. The default unless named."""
 
         def read(connection: Connection) -> tuple[Row, Row, Row | None]:
-            server = _default_row(connection)
+            server = _default_row(connection) if mail_server_id is None else _row(connection, mail_server_id)
             mailbox_id = server["mailbox_id"]
             mailbox = connection.only_row("mailbox", mailbox_id=mailbox_id)
             return server, mailbox, connection.row("grant", mailbox_id=mailbox_id)
 
         server, mailbox, grant = await self._reader.read(read)
         if not mail_server_of(server).is_set_up:
-            return MailServerDraft()
+            return MailServerDraft(mail_server_id=server["mail_server_id"])
         return _draft_of(server, mailbox, grant, self._vault)
 
     async def save(self, draft: MailServerDraft, who: str, from_address: str = "") -> MailServer:
         """Make the draft live: mail server, mailbox, grant and audit in one transaction; what waits is due."""
 
         def promote(connection: Connection) -> MailServer:
-            before = _default_row(connection)
+            is_new = draft.mail_server_id == NEW
+            before = _row(connection, _make_way(connection, draft) if is_new else draft.mail_server_id)
             mailbox_before = connection.only_row("mailbox", mailbox_id=before["mailbox_id"])
             described = _describe(before, mailbox_before)
+            connection.change("forgive_waiting", mail_server_id=before["mail_server_id"], now_us=connection.now_us)
             connection.change("save_mail_server", **_server_values(draft, before, mailbox_before))
+            _keep_tenant(connection, draft)
             connection.change("connect_mailbox", **_mailbox_values(connection, draft, before["mailbox_id"]))
             connection.change("keep_grant", **_grant_values(connection, draft, before["mailbox_id"], self._vault))
             connection.change("discard_draft")
-            after = _default_row(connection)
+            after = _row(connection, before["mail_server_id"])
             mailbox = connection.only_row("mailbox", mailbox_id=after["mailbox_id"])
             note(
                 connection,
@@ -98,9 +110,28 @@ def _default_row(connection: Connection) -> Row:
     return connection.only_row("default_mail_server")
 
 
+def _row(connection: Connection, mail_server_id: int) -> Row:
+    return connection.only_row("mail_server", mail_server_id=mail_server_id)
+
+
+def _make_way(connection: Connection, draft: MailServerDraft) -> int:
+    """A new mail server, empty yet, with a mailbox of its own unless it shares one."""
+    mailbox_id = draft.mailbox_id
+    if mailbox_id == NEW:
+        mailbox_id = connection.ids.make_id()
+        connection.change("insert_mailbox", mailbox_id=mailbox_id)
+    mail_server_id = connection.ids.make_id()
+    connection.change("insert_mail_server", mail_server_id=mail_server_id, mailbox_id=mailbox_id)
+    return mail_server_id
+
+
 def _draft_of(server: Row, mailbox: Row, grant: Row | None, vault: Vault) -> MailServerDraft:
     live, signed_in = mail_server_of(server), mailbox_of(mailbox)
     draft = MailServerDraft(
+        mail_server_id=live.mail_server_id,
+        name=live.name,
+        authorities=live.authorities,
+        takes_null_sender=live.takes_null_sender,
         host=live.host,
         port=live.port,
         email_type=live.email_type,
@@ -142,6 +173,9 @@ def _server_values(draft: MailServerDraft, before: Row, mailbox: Row) -> dict[st
     )
     return {
         "mail_server_id": before["mail_server_id"],
+        "name": draft.name,
+        "authorities": draft.authorities,
+        "takes_null_sender": int(draft.takes_null_sender),
         "host": draft.host,
         "port": draft.port,
         "email_type": draft.email_type,
@@ -165,8 +199,25 @@ def _mailbox_values(connection: Connection, draft: MailServerDraft, mailbox_id: 
         "address": draft.mailbox_address or draft.username,
         "authentication": draft.authentication,
         "signed_in_user": to_json_or_none(draft.user),
+        "tenant": _tenant_of(draft),
         "now_us": connection.now_us,
     }
+
+
+def _tenant_of(draft: MailServerDraft) -> str | None:
+    """Whose limit on external recipients counts: only an organisation at Microsoft has one."""
+    if draft.authentication is not Authentication.OAUTH:
+        return None
+    return (draft.user.tenant_id if draft.user is not None else "") or draft.tenant or None
+
+
+def _keep_tenant(connection: Connection, draft: MailServerDraft) -> None:
+    tenant = _tenant_of(draft)
+    if tenant is None:
+        return
+    addresses = (draft.sender, draft.username, *(draft.user.addresses if draft.user is not None else ()))
+    domains = sorted({address.rpartition("@")[2].lower() for address in addresses if "@" in address})
+    connection.change("keep_tenant", tenant=tenant, own_domains=to_json(domains))
 
 
 def _grant_values(connection: Connection, draft: MailServerDraft, mailbox_id: int, vault: Vault) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from postroom.store.database import Connection, Row, to_json
 from postroom.store.reader import Reader
 from postroom.store.records import Authentication, Grant, Mailbox
 from postroom.store.rows import date_of, mailbox_of, texts_of, to_json_or_none, user_of
+from postroom.store.settling import open_mail_server
 from postroom.store.writer import Writer
 from postroom.vault import Vault
 
@@ -93,8 +94,13 @@ class Mailboxes:
 
         def resume_mailbox(connection: Connection) -> None:
             before = _set_up_mailbox(connection, mailbox_id)
-            if connection.change("resume_mailbox", mailbox_id=mailbox_id, now_us=connection.now_us):
-                note(connection, who, "resumed", before["username"], before=before["cause"] or "")
+            stopped_ways = connection.rows("stopped_mail_servers_of", mailbox_id=mailbox_id)
+            for way in stopped_ways:
+                open_mail_server(connection, way["mail_server_id"])
+            resumed = connection.change("resume_mailbox", mailbox_id=mailbox_id, now_us=connection.now_us)
+            if resumed or stopped_ways:
+                cause = before["cause"] or stopped_ways[0]["cause"]
+                note(connection, who, "resumed", before["username"], before=cause)
 
         await self._writer.run(resume_mailbox, wakes=True)
 

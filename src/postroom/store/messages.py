@@ -107,7 +107,7 @@ def _read_open(connection: Connection, local_user: str | None, limit: int) -> li
                 for recipient in connection.rows("recipients_of_message", message_id=row["message_id"])
                 if not RecipientState(recipient["state"]).is_final
             ),
-            waits_for=_waits_for(RecipientState(row["state"]), waits.get(row["mailbox_id"])),
+            waits_for=_waits_for(row, waits),
         )
         for row in connection.rows("open_messages", local_user=local_user, limit=limit)
     ]
@@ -175,23 +175,27 @@ def _message_row(row: Row, waits: dict[int, "_Waits"]) -> MessageRow:
         size_bytes=row["size_bytes"],
         attempts=row["attempts"],
         finished_at_us=row["finished_at_us"],
-        waits_for=_waits_for(state, waits.get(row["mailbox_id"])),
+        waits_for=_waits_for(row, waits),
     )
 
 
 class _Waits(NamedTuple):
-    """Why mail of a mailbox waits."""
+    """Why mail for a mail server waits."""
 
     stopped_for: str | None
     paced_for: str | None
+    is_external_over: bool
+    """Recipients outside the organisation wait until its day has room."""
 
 
 def _read_waits(connection: Connection) -> dict[int, _Waits]:
     now_us = connection.now_us
     rows = connection.rows(
-        "mailbox_waits", minute_ago_us=now_us - MINUTE_US, first_minute=now_us // MINUTE_US - MINUTES_A_DAY
+        "way_waits", minute_ago_us=now_us - MINUTE_US, first_minute=now_us // MINUTE_US - MINUTES_A_DAY, now_us=now_us
     )
-    return {row["mailbox_id"]: _Waits(_stopped_for(row), _paced_for(row)) for row in rows}
+    return {
+        row["mail_server_id"]: _Waits(_stopped_for(row), _paced_for(row), bool(row["is_external_over"])) for row in rows
+    }
 
 
 def _stopped_for(row: Row) -> str | None:
@@ -204,15 +208,22 @@ def _stopped_for(row: Row) -> str | None:
 def _paced_for(row: Row) -> str | None:
     if row["is_day_over"]:
         return StopCause.DAILY_LIMIT.value
-    return "pace" if row["is_paced"] else None
+    if not row["is_paced"]:
+        return None
+    return "slowed" if row["state"] == MailboxState.SLOWED else "pace"
 
 
-def _waits_for(state: RecipientState, waits: _Waits | None) -> str | None:
+def _waits_for(row: Row, all_waits: dict[int, _Waits]) -> str | None:
+    state, waits = RecipientState(row["state"]), all_waits.get(row["mail_server_id"])
     if waits is None or state not in (RecipientState.QUEUED, RecipientState.DEFERRED):
         return None
     if waits.stopped_for is not None:
         return waits.stopped_for
-    return waits.paced_for if state is RecipientState.QUEUED else None
+    if state is not RecipientState.QUEUED:
+        return None
+    if waits.is_external_over and row["stage"] == "waiting":
+        return "external limit"
+    return waits.paced_for
 
 
 def _read_detail(connection: Connection, message_id: int) -> MessageDetail | None:
@@ -300,8 +311,8 @@ def read_waiting_by_cause(connection: Connection) -> dict[str, int]:
     """Recipients that wait, by what for: as `Overview` names it."""
     waits = _read_waits(connection)
     found: dict[str, int] = {}
-    for row in connection.rows("waiting_by_mailbox"):
-        cause = _cause(row["stage"], waits[row["mailbox_id"]])
+    for row in connection.rows("waiting_by_way"):
+        cause = _cause(row["stage"], waits[row["mail_server_id"]])
         if cause is not None:
             found[cause] = found.get(cause, 0) + row["recipients"]
     return found
@@ -314,4 +325,6 @@ def _cause(stage: str, waits: _Waits) -> str | None:
         return "release"
     if waits.stopped_for is not None:
         return waits.stopped_for
-    return "a later try" if stage == "waiting" else waits.paced_for or "lane"
+    if stage == "waiting":
+        return "external limit" if waits.is_external_over else "a later try"
+    return waits.paced_for or "lane"

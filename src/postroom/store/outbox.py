@@ -11,7 +11,7 @@ import msgspec
 from postroom.clock import MICROSECONDS, Clock
 from postroom.errors import AlreadyKeptError, LeaseLostError
 from postroom.message import RecipientState
-from postroom.store import claims, interventions, keeping, pruning, settling
+from postroom.store import alarm, claims, interventions, keeping, pruning, settling
 from postroom.store.bodies import Bodies, BodyFiles
 from postroom.store.committer import Work
 from postroom.store.database import Connection
@@ -172,7 +172,7 @@ class Outbox:
 
     async def next_due_at_us(self) -> int | None:
         """When to ask for leases again; None when only a change (`wait_for_change`) can bring something."""
-        return await self._reader.read(claims.next_due_at_us)
+        return await self._reader.read(alarm.next_due_at_us)
 
     async def wait_for_change(self, timeout_seconds: float | None) -> None:
         """Until something may have become due: mail came, an attempt was settled, a mailbox is ready again."""

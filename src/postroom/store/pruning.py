@@ -30,6 +30,8 @@ def prune(connection: Connection, content_days: int, metadata_days: int, batch: 
         connection.change("mark_pruned", messages=content.messages_json, now_us=now_us)
     connection.has_freed_pages = connection.has_freed_pages or bool(whole.amount or content.amount)
     connection.change("delete_recipient_minutes", minute=now_us // MINUTE_US - MINUTES_KEPT)
+    connection.change("delete_external_minutes", minute=now_us // MINUTE_US - MINUTES_KEPT)
+    connection.change("delete_app_turns")
     connection.change("delete_tallies", quarter=now_us // QUARTER_US - QUARTERS_KEPT)
     connection.change("delete_idempotency_keys", until_us=now_us - IDEMPOTENCY_US)
     connection.change("delete_ended_sessions", now_us=now_us)

@@ -132,9 +132,18 @@ class Grant(msgspec.Struct, frozen=True):
         return f"Grant(mailbox {self.mailbox_id}, {self.authentication})"
 
 
+NEW = 0
+"""In place of an id: it is made when the draft is saved."""
+
+
 class MailServerDraft(msgspec.Struct, frozen=True):
     """The Mail Server page while it is being filled in; sealed as a whole, live only when saved."""
 
+    mail_server_id: int = 1
+    """Which one it changes; NEW makes another."""
+    mailbox_id: int = NEW
+    """Of a new mail server: the mailbox that it shares; NEW makes one of its own."""
+    name: str = ""
     host: str = "smtp.office365.com"
     port: int = 587
     email_type: EmailType = EmailType.SMTP
@@ -159,6 +168,8 @@ class MailServerDraft(msgspec.Struct, frozen=True):
     scopes: tuple[str, ...] = ()
     user: SignedInUser | None = None
     granted_at_us: int | None = None
+    authorities: str = ""
+    takes_null_sender: bool = False
     verified_at_us: int | None = None
     """Set by a verification that passed; any later change of a field clears it."""
 

@@ -8,11 +8,13 @@ import msgspec
 from postroom.clock import MINUTE_US
 from postroom.errors import LeaseLostError
 from postroom.message import AfterUnknown, RecipientState
-from postroom.outcome import Failure, FailureClass, Outcome, Refused, Sent, Stopped, TryLater, Unknown
+from postroom.outcome import Failure, FailureClass, Outcome, Refused, Sent, StopCause, Stopped, TryLater, Unknown
 from postroom.store.database import Connection, Row, to_json
+from postroom.store.external import close_external, is_external_limit
 from postroom.store.faults import FaultPoints
+from postroom.store.pace import learn
 from postroom.store.records import Lease, Settlement
-from postroom.store.rows import to_json_or_none
+from postroom.store.rows import mailbox_of, to_json_or_none
 from postroom.store.suspects import BROUGHT_US_DOWN, clear_suspects, count_crashes, is_held_for_crashes
 from postroom.store.timeline import add_entries
 
@@ -172,6 +174,8 @@ def _move(now_us: int, row: Row, recipient: Row, outcome: Outcome) -> _Move:
         move.state, move.next_attempt_at_us = RecipientState.DEFERRED, outcome.until_us
     elif isinstance(outcome, Refused):
         move.state = RecipientState.FAILED
+    elif is_external_limit(outcome) and row["tenant"] is not None:
+        move.next_attempt_at_us = outcome.until_us
     elif isinstance(outcome, Unknown):
         if row["after_unknown"] == AfterUnknown.HOLD or is_held_for_crashes(outcome):
             move.state = RecipientState.HELD
@@ -223,16 +227,48 @@ def _change_mailbox(connection: Connection, held: _Held) -> None:
     outcomes = held.outcomes.values()
     if row["is_probe"] and any(_proves_the_mailbox(outcome) for outcome in outcomes):
         connection.change("prove_mailbox", **fence)
-    stop = next((outcome for outcome in outcomes if isinstance(outcome, Stopped)), None)
-    if stop is not None:
+        open_mail_server(connection, row["mail_server_id"])
+    stops = [outcome for outcome in outcomes if isinstance(outcome, Stopped)]
+    external = next((stop for stop in stops if is_external_limit(stop)), None)
+    if external is not None and row["tenant"] is not None:
+        until_us = external.until_us or connection.now_us
+        close_external(connection, row["tenant"], until_us, external.failure)
+        waiting = {"deliveries": to_json([row["delivery_id"]]), "wait_us": max(0, until_us - connection.now_us)}
+        connection.change("count_no_age", **waiting)
+        stops = [stop for stop in stops if not is_external_limit(stop)]
+    if stops:
+        _stop(connection, row, stops[0], fence)
+    _learn(connection, row["mailbox_id"], list(outcomes), fence)
+
+
+OF_THE_WAY = frozenset({StopCause.SMTP_AUTH_OFF, StopCause.MAIL_SERVER_AWAY, StopCause.CONFIGURATION})
+"""Causes that say nothing of another way to the same mailbox."""
+
+
+def _stop(connection: Connection, row: Row, stop: Stopped, fence: dict[str, Any]) -> None:
+    """The mail server alone, when that is what is stopped and its mailbox has another; else the mailbox."""
+    values = {"cause": stop.cause, "until_us": stop.until_us, "failure": to_json_or_none(stop.failure)}
+    if stop.cause in OF_THE_WAY and row["has_another_way"]:
+        connection.change("stop_mail_server", mail_server_id=row["mail_server_id"], **values, **fence)
+        return
+    connection.change("stop_mailbox", granted_at_us=None, **values, **fence)
+
+
+def _learn(connection: Connection, mailbox_id: int, outcomes: list[Outcome], fence: dict[str, Any]) -> None:
+    if not any(isinstance(outcome, TryLater) for outcome in outcomes):
+        return
+    mailbox = mailbox_of(connection.only_row("mailbox", mailbox_id=mailbox_id))
+    learnt = learn(mailbox, outcomes, connection.now_us)
+    if learnt is not None:
         connection.change(
-            "stop_mailbox",
-            cause=stop.cause,
-            until_us=stop.until_us,
-            failure=to_json_or_none(stop.failure),
-            granted_at_us=None,
-            **fence,
+            "slow_mailbox", message_limit=learnt.message_limit, connection_limit=learnt.connection_limit, **fence
         )
+
+
+def open_mail_server(connection: Connection, mail_server_id: int) -> None:
+    """It may be used again; what waited for it alone has not grown older."""
+    connection.change("forgive_waiting", mail_server_id=mail_server_id, now_us=connection.now_us)
+    connection.change("open_mail_server", mail_server_id=mail_server_id)
 
 
 def _proves_the_mailbox(outcome: Outcome) -> bool:

@@ -24,6 +24,7 @@ from postroom.store.people import People
 from postroom.store.reader import Reader
 from postroom.store.refused_clients import RefusedClients
 from postroom.store.sending_settings import SendingSettingsTable
+from postroom.store.ways import Ways
 from postroom.store.writer import InlineWriter, ThreadWriter, Writer
 from postroom.vault import Vault
 
@@ -71,6 +72,7 @@ class Store:
         )
         self.messages: Messages = Messages(reader)
         self.mail_servers: MailServers = MailServers(writer, reader, vault)
+        self.ways: Ways = Ways(writer, reader)
         self.mailboxes: Mailboxes = Mailboxes(writer, reader, vault)
         self.apps: Apps = Apps(writer, reader, clock, vault, calls.hashing)
         self.api_keys: ApiKeys = ApiKeys(writer, reader, clock)

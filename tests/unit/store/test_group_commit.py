@@ -214,8 +214,8 @@ async def test_fifty_messages_are_a_few_statements(tmp_path: Path) -> None:
     connection.raw = counting = CountingConnection(connection.raw)
     await asyncio.gather(*(store.outbox.keep(kept.message("a@x.example", "b@x.example")) for _ in range(50)))
     inserts = [text for text in counting.statements if text.startswith("INSERT INTO")]
-    # 50 rows go as 16 + 16 + 16 + 1 + 1, 100 recipients as 64 + 16 + 16 + 4: never one statement a row.
-    assert len(inserts) == 4 * 5 + 4
+    # 50 rows go as 16 + 16 + 16 + 1 + 1, 100 recipients as 64 + 16 + 16 + 4, their turns as one: never one a row.
+    assert len(inserts) == 4 * 5 + 4 + 1
     assert counting.statements[0] == "BEGIN IMMEDIATE"
     assert counting.statements.count("COMMIT") == 1
     await kept.close()

@@ -89,13 +89,14 @@ CREATE TABLE new_mail_servers (
 INSERT INTO new_mail_servers (mail_server_id, name, host, port, email_type, use_tls, sender, sender_name,
                               sender_is_own_mailbox, test_address, send_right, send_right_is_granted, ehlo_name,
                               mailbox_id, is_default, verified_at_us, proved_at_us)
-SELECT mail_server_id, name, host, port, email_type, use_tls, sender, sender_name,
+SELECT mail_server_id, '', host, port, email_type, use_tls, sender, sender_name,
        sender_is_own_mailbox, test_address, send_right, send_right_is_granted, ehlo_name,
        mailbox_id, is_default, verified_at_us, proved_at_us
 FROM mail_servers;
 DROP TABLE mail_servers;
 ALTER TABLE new_mail_servers RENAME TO mail_servers;
 
+CREATE INDEX mail_servers_of_mailbox ON mail_servers (mailbox_id);
 CREATE UNIQUE INDEX mail_servers_default ON mail_servers (is_default) WHERE is_default = 1;
 
 -- Which mail goes which way: the first rule that fits, by position; else the default mail server.
@@ -123,7 +124,10 @@ ALTER TABLE deliveries ADD COLUMN home_mail_server_id INTEGER REFERENCES mail_se
 ALTER TABLE deliveries ADD COLUMN crashes INTEGER NOT NULL DEFAULT 0;
 
 DROP INDEX deliveries_due;
-CREATE INDEX deliveries_due ON deliveries (mailbox_id, lane, turn, delivery_id) WHERE stage = 'due';
+CREATE INDEX deliveries_due ON deliveries (mail_server_id, lane, turn, delivery_id) WHERE stage = 'due';
+DROP INDEX deliveries_waits;
+CREATE INDEX deliveries_waits ON deliveries (mail_server_id, stage, open_recipients);
+CREATE INDEX deliveries_away_from_home ON deliveries (home_mail_server_id) WHERE home_mail_server_id IS NOT NULL;
 CREATE INDEX deliveries_suspected ON deliveries (crashes) WHERE crashes > 0;
 
 -- The turn that was claimed last, by mailbox and lane; and that which each app was given last, while it is ahead.

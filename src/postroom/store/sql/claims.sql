@@ -14,11 +14,16 @@ WHERE leased.stage = 'leased' AND leased.owner LIKE :node || '.%' AND leased.own
 
 -- name: mailboxes_that_may_send
 -- Those that sign in, or whose stop is over and that may be probed; the one that has waited longest is first.
-SELECT mailboxes.*,
-       (SELECT count(*) FROM deliveries WHERE stage = 'leased' AND mailbox_id = mailboxes.mailbox_id) AS in_flight
-FROM mailboxes
+SELECT * FROM mailboxes
 WHERE (state IN ('ready', 'slowed') OR (state = 'stopped' AND cause <> 'paused' AND until_us <= :now_us))
 ORDER BY (SELECT max(used_at_us) FROM pace_slots WHERE mailbox_id = mailboxes.mailbox_id), mailbox_id
+
+-- name: leased_by_way
+SELECT leased.mailbox_id, leased.mail_server_id, count(*) AS leased
+FROM mailboxes
+CROSS JOIN deliveries AS leased ON leased.mailbox_id = mailboxes.mailbox_id
+WHERE leased.stage = 'leased'
+GROUP BY leased.mailbox_id, leased.mail_server_id
 
 -- name: scheduled_that_are_due
 SELECT DISTINCT message_id, delivery_id FROM (
@@ -44,21 +49,22 @@ WHERE delivery_id IN (
 )
 
 -- name: any_due_delivery
--- The first in order.
-SELECT delivery_id, open_recipients FROM deliveries
-WHERE stage = 'due' AND mailbox_id = :mailbox_id
+-- The first in order, of a mail server.
+SELECT delivery_id, lane, turn, open_recipients FROM deliveries
+WHERE stage = 'due' AND mail_server_id = :mail_server_id
 ORDER BY lane, turn, delivery_id LIMIT 1
 
 -- name: due_deliveries
--- By lane, then by the turns of apps, then by age. Of the suspects only the one whose turn it is.
-SELECT deliveries.delivery_id, deliveries.message_id, deliveries.mail_server_id, deliveries.ready_us_at_intake,
+-- Of a mail server: by lane, then by the turns of apps, then by age. Of the suspects only the one whose turn it is.
+SELECT deliveries.delivery_id, deliveries.lane, deliveries.turn, deliveries.message_id,
+       deliveries.mail_server_id, deliveries.ready_us_at_intake,
        messages.attempts, messages.envelope_sender, messages.header_from, messages.is_eight_bit,
        messages.needs_smtputf8, messages.dsn, messages.expires_at_us AS message_expires_at_us,
        messages.is_notice, coalesce(messages.lifetime_us, (SELECT lifetime_us FROM sending_settings WHERE only_row = 1)) AS lifetime_us,
        apps.after_unknown, bodies.size_bytes, bodies.content, bodies.file_name
 FROM (
     SELECT * FROM deliveries
-    WHERE stage = 'due' AND mailbox_id = :mailbox_id AND (crashes = 0 OR delivery_id = :suspect_id)
+    WHERE stage = 'due' AND mail_server_id = :mail_server_id AND (crashes = 0 OR delivery_id = :suspect_id)
     ORDER BY lane, turn, delivery_id LIMIT :limit
 ) AS deliveries
 CROSS JOIN messages ON messages.message_id = deliveries.message_id
@@ -109,7 +115,7 @@ INSERT INTO recipient_minutes (mailbox_id, minute, recipients) VALUES (:mailbox_
 ON CONFLICT (mailbox_id, minute) DO UPDATE SET recipients = recipients + excluded.recipients
 
 -- name: mail_servers_by_id
-SELECT * FROM mail_servers
+SELECT * FROM mail_servers ORDER BY mail_server_id
 
 -- name: start_attempts
 INSERT INTO attempts (attempt_id, message_id, mail_server_id, number, owner, started_at_us) VALUES
@@ -135,15 +141,22 @@ WHERE message_id IN (SELECT value FROM json_each(:messages))
 UPDATE deliveries SET expires_at_us = :expires_at_us
 WHERE delivery_id = :delivery_id AND owner = :owner AND attempt_id = :attempt_id AND stage = 'leased'
 
+-- name: ways_with_mail
+-- What each mail server has to do, for the worker's alarm clock.
+SELECT mail_servers.mail_server_id,
+       (SELECT count(*) FROM deliveries
+        WHERE stage = 'leased' AND deliveries.mailbox_id = mail_servers.mailbox_id
+          AND deliveries.mail_server_id = mail_servers.mail_server_id) AS in_flight,
+       EXISTS (SELECT 1 FROM deliveries
+               WHERE stage = 'due' AND deliveries.mail_server_id = mail_servers.mail_server_id
+                 AND (crashes = 0 OR NOT EXISTS (SELECT 1 FROM deliveries AS tried
+                                                 WHERE tried.crashes > 0 AND tried.stage = 'leased'))) AS has_due
+FROM mail_servers
+
 -- name: mailboxes_with_mail
--- When each mailbox has something to do, for the worker's alarm clock.
 SELECT mailboxes.*,
-       (SELECT count(*) FROM deliveries WHERE stage = 'leased' AND mailbox_id = mailboxes.mailbox_id) AS in_flight,
        (SELECT min(expires_at_us) FROM deliveries WHERE stage = 'leased' AND mailbox_id = mailboxes.mailbox_id)
            AS expires_at_us,
-       EXISTS (SELECT 1 FROM deliveries WHERE stage = 'due' AND mailbox_id = mailboxes.mailbox_id
-               AND (crashes = 0 OR NOT EXISTS (SELECT 1 FROM deliveries AS tried
-                                               WHERE tried.crashes > 0 AND tried.stage = 'leased'))) AS has_due,
        (SELECT min(due_at_us) FROM deliveries WHERE stage = 'waiting' AND mailbox_id = mailboxes.mailbox_id)
            AS waits_until_us,
        (SELECT count(*) FROM pace_slots WHERE mailbox_id = mailboxes.mailbox_id) AS slots,

@@ -1,7 +1,8 @@
 -- What people do with a message.
 
 -- name: message_for_people
-SELECT messages.message_id, messages.state, messages.lane, messages.pruned_at_us,
+SELECT messages.message_id, messages.state, messages.lane, messages.pruned_at_us, messages.app_id,
+       messages.header_from, messages.size_bytes,
        messages.send_at_us, messages.expires_at_us, messages.finished_at_us,
        EXISTS (SELECT 1 FROM bodies WHERE bodies.message_id = messages.message_id) AS has_content
 FROM messages WHERE message_id = :message_id
@@ -19,13 +20,13 @@ UPDATE messages SET send_at_us = :send_at_us, expires_at_us = :expires_at_us, la
 WHERE message_id = :message_id
 
 -- name: change_lane
-UPDATE deliveries SET lane = :lane WHERE message_id = :message_id
+UPDATE deliveries SET lane = :lane, turn = :turn WHERE delivery_id = :delivery_id
 
 -- name: reschedule_recipients
 UPDATE recipients SET next_attempt_at_us = :send_at_us WHERE message_id = :message_id AND state = 'scheduled'
 
 -- name: deliveries_of_message
-SELECT delivery_id, stage FROM deliveries WHERE message_id = :message_id
+SELECT delivery_id, stage, mailbox_id FROM deliveries WHERE message_id = :message_id
 
 -- name: join_delivery
 -- Recipients that go again do so with this delivery.

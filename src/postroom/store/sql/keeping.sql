@@ -1,11 +1,13 @@
 -- Taking messages in: five statements for a whole batch, each completed with its rows.
 
--- name: default_way_out
--- Where new mail goes, and how long its mailbox could send until now: from there the message grows old.
-SELECT mail_server_id, mailboxes.mailbox_id,
+-- name: ways_out
+-- Where new mail can go, and how long each mailbox could send until now: from there the message grows old.
+SELECT mail_server_id, mailboxes.mailbox_id, name, host, is_default,
        ready_total_us + max(0, :now_us - coalesce(ready_since_us, :now_us)) AS ready_us
 FROM mail_servers JOIN mailboxes USING (mailbox_id)
-WHERE is_default = 1
+
+-- name: routing_rules
+SELECT * FROM routing_rules ORDER BY position
 
 -- name: insert_messages
 INSERT INTO messages (message_id, app_id, envelope_sender, header_from, subject, internet_message_id, lane,
@@ -22,7 +24,7 @@ INSERT INTO search_texts (message_id, senders, recipients, subject) VALUES
 
 -- name: insert_deliveries
 INSERT INTO deliveries (delivery_id, message_id, mail_server_id, mailbox_id, lane, stage, due_at_us, open_recipients,
-                        ready_us_at_intake)
+                        ready_us_at_intake, turn)
 VALUES
 
 -- name: insert_recipients

@@ -19,17 +19,37 @@ WHERE mailbox_id = :mailbox_id AND state <> 'disconnected' AND (cause IS NULL OR
        OR EXISTS (SELECT 1 FROM grants
                   WHERE grants.mailbox_id = mailboxes.mailbox_id AND grants.granted_at_us = :granted_at_us))
 
--- name: prove_mailbox
--- The probe of a stopped mailbox came through.
+-- name: slow_mailbox
+-- Told to slow down: what was learnt, from which it recovers.
 UPDATE mailboxes
-SET state = 'ready', cause = NULL, until_us = NULL, failure = NULL, since_us = :now_us, ready_since_us = :now_us
+SET state = CASE state WHEN 'ready' THEN 'slowed' ELSE state END,
+    since_us = CASE state WHEN 'ready' THEN :now_us ELSE since_us END,
+    learnt_message_limit = :message_limit, learnt_connection_limit = :connection_limit, learnt_at_us = :now_us
+WHERE mailbox_id = :mailbox_id AND state <> 'disconnected' AND revision = :revision
+
+-- name: end_slowness
+-- All limits have recovered.
+UPDATE mailboxes
+SET state = 'ready', since_us = :now_us, learnt_message_limit = NULL, learnt_connection_limit = NULL,
+    learnt_at_us = NULL
+WHERE mailbox_id = :mailbox_id AND state = 'slowed'
+
+-- name: prove_mailbox
+-- The probe of a stopped mailbox came through; what was learnt of its limits still holds.
+UPDATE mailboxes
+SET state = CASE WHEN learnt_at_us IS NULL THEN 'ready' ELSE 'slowed' END, cause = NULL, until_us = NULL, failure = NULL, since_us = :now_us, ready_since_us = :now_us
 WHERE mailbox_id = :mailbox_id AND state = 'stopped' AND revision = :revision
 
 -- name: resume_mailbox
+-- Also when only a way to it is stopped.
 UPDATE mailboxes
-SET state = 'ready', cause = NULL, until_us = NULL, failure = NULL, since_us = :now_us, ready_since_us = :now_us,
+SET ready_total_us = ready_total_us + max(0, :now_us - coalesce(ready_since_us, :now_us)),
+    learnt_message_limit = NULL, learnt_connection_limit = NULL, learnt_at_us = NULL,
+    state = 'ready', cause = NULL, until_us = NULL, failure = NULL, since_us = :now_us, ready_since_us = :now_us,
     revision = revision + 1
-WHERE mailbox_id = :mailbox_id AND state = 'stopped'
+WHERE mailbox_id = :mailbox_id
+  AND (state = 'stopped' OR EXISTS (SELECT 1 FROM mail_servers
+                                    WHERE mail_servers.mailbox_id = mailboxes.mailbox_id AND cause IS NOT NULL))
 
 -- name: pause_mailbox
 UPDATE mailboxes
@@ -49,6 +69,7 @@ WHERE mailbox_id = :mailbox_id
 -- Saved by a person: ready, whatever it was before.
 UPDATE mailboxes
 SET username = :username, address = :address, authentication = :authentication, signed_in_user = :signed_in_user,
+    tenant = :tenant, learnt_message_limit = NULL, learnt_connection_limit = NULL, learnt_at_us = NULL,
     state = 'ready', cause = NULL, until_us = NULL, failure = NULL, since_us = :now_us,
     ready_since_us = coalesce(ready_since_us, :now_us), revision = revision + 1
 WHERE mailbox_id = :mailbox_id

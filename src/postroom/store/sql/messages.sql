@@ -1,11 +1,13 @@
 -- Reading messages, for pages.
 
 -- name: message_rows
-SELECT messages.*, apps.name AS app_name,
-       (SELECT mailbox_id FROM deliveries WHERE deliveries.message_id = messages.message_id LIMIT 1) AS mailbox_id
+SELECT messages.*, apps.name AS app_name, deliveries.mail_server_id, deliveries.stage
 FROM json_each(:messages) AS given
 CROSS JOIN messages ON messages.message_id = given.value
 CROSS JOIN apps ON apps.app_id = messages.app_id
+LEFT JOIN deliveries ON deliveries.delivery_id = (
+    SELECT delivery_id FROM deliveries WHERE deliveries.message_id = messages.message_id LIMIT 1
+)
 ORDER BY messages.message_id DESC
 
 -- name: state_of_message
@@ -13,7 +15,7 @@ SELECT app_id, state, finished_at_us FROM messages WHERE message_id = :message_i
 
 -- name: open_messages
 -- What waits, oldest first: of everybody, or what one user of this machine handed in.
-SELECT messages.*, deliveries.mailbox_id FROM deliveries CROSS JOIN messages USING (message_id)
+SELECT messages.*, deliveries.mail_server_id, deliveries.stage FROM deliveries CROSS JOIN messages USING (message_id)
 WHERE :local_user IS NULL OR messages.reception ->> 'local_user' = :local_user
 ORDER BY messages.message_id LIMIT :limit
 
@@ -29,14 +31,18 @@ SELECT * FROM timeline WHERE message_id = :message_id ORDER BY entry_id
 -- name: body_of_message
 SELECT * FROM bodies WHERE message_id = :message_id
 
--- name: mailbox_waits
--- Why mail of each mailbox waits, if it does.
-SELECT mailbox_id, state, cause, recipient_limit_a_day,
-       (SELECT count(*) FROM pace_slots WHERE mailbox_id = mailboxes.mailbox_id AND used_at_us > :minute_ago_us)
-           >= message_limit_a_minute AS is_paced,
+-- name: way_waits
+-- Why mail for each mail server waits, if it does.
+SELECT mail_server_id, mailboxes.state, coalesce(mailboxes.cause, mail_servers.cause) AS cause,
+       (SELECT count(*) FROM pace_slots
+        WHERE pace_slots.mailbox_id = mailboxes.mailbox_id AND used_at_us > :minute_ago_us)
+           >= max(1, (SELECT count(*) FROM pace_slots WHERE pace_slots.mailbox_id = mailboxes.mailbox_id)) AS is_paced,
        (SELECT coalesce(sum(recipients), 0) FROM recipient_minutes
-        WHERE mailbox_id = mailboxes.mailbox_id AND minute >= :first_minute) >= recipient_limit_a_day AS is_day_over
-FROM mailboxes
+        WHERE recipient_minutes.mailbox_id = mailboxes.mailbox_id AND minute >= :first_minute)
+           >= recipient_limit_a_day AS is_day_over,
+       coalesce((SELECT external_until_us FROM tenants WHERE tenants.tenant = mailboxes.tenant), 0) > :now_us
+           AS is_external_over
+FROM mail_servers JOIN mailboxes USING (mailbox_id)
 
 -- name: recipient_counts
 SELECT state, recipients FROM recipient_counts
@@ -47,9 +53,9 @@ SELECT what, sum(amount) AS amount FROM tallies WHERE quarter >= :quarter GROUP 
 -- name: oldest_waiting
 SELECT received_at_us FROM messages WHERE message_id = (SELECT min(message_id) FROM deliveries)
 
--- name: waiting_by_mailbox
+-- name: waiting_by_way
 -- Over the live table only, which the index deliveries_waits covers.
-SELECT mailbox_id, stage, sum(open_recipients) AS recipients FROM deliveries GROUP BY mailbox_id, stage
+SELECT mail_server_id, stage, sum(open_recipients) AS recipients FROM deliveries GROUP BY mail_server_id, stage
 
 -- name: window_floor
 -- How far one look goes: the oldest of so many messages.

@@ -3,11 +3,15 @@
 -- name: held_leases
 -- Of the given leases those that still stand, with what settling needs to know.
 SELECT leased.delivery_id, leased.attempt_id, leased.message_id, leased.mailbox_id, leased.mail_server_id,
-       leased.is_probe, leased.mailbox_revision, leased.crashes, apps.after_unknown, messages.header_from
+       leased.is_probe, leased.mailbox_revision, leased.crashes, apps.after_unknown, messages.header_from, mailboxes.tenant,
+       EXISTS (SELECT 1 FROM mail_servers
+               WHERE mail_servers.mailbox_id = leased.mailbox_id
+                 AND mail_servers.mail_server_id <> leased.mail_server_id) AS has_another_way
 FROM json_each(:leases) AS given
 CROSS JOIN deliveries AS leased ON leased.delivery_id = given.value ->> 'delivery_id'
 CROSS JOIN messages ON messages.message_id = leased.message_id
 CROSS JOIN apps ON apps.app_id = messages.app_id
+CROSS JOIN mailboxes ON mailboxes.mailbox_id = leased.mailbox_id
 WHERE leased.stage = 'leased' AND leased.owner = given.value ->> 'owner'
   AND leased.attempt_id = given.value ->> 'attempt_id'
 

@@ -1,0 +1,78 @@
+"""How fast a mailbox may send now: what people set, lowered by what the mail server let us find out. Pure.
+
+Microsoft documents 30 messages a minute and 3 connections for a mailbox (microsoft365.md 3.1), and throttles earlier
+when it is busy. What it says lowers our limits at once; they recover slowly and by time alone, so that nothing has to
+be written while they do.
+"""
+
+import msgspec
+
+from postroom.clock import MINUTE_US
+from postroom.outcome import FailureClass, Outcome, TryLater
+from postroom.store.records import Mailbox
+
+GRAPH_REQUESTS = 4
+"""At a time (microsoft365.md 3.3)."""
+
+MESSAGE_RECOVERY_US = 5 * MINUTE_US
+"""For one message a minute more."""
+CONNECTION_RECOVERY_US = 30 * MINUTE_US
+"""For one connection more."""
+ONCE_US = MINUTE_US
+"""What several attempts hear within it is one and the same complaint."""
+
+
+class Pace(msgspec.Struct, frozen=True):
+    """What a mailbox may do at a moment."""
+
+    message_limit: int
+    """In any 60 seconds."""
+    connection_limit: int
+    is_lowered: bool
+    """Below what people set."""
+
+
+class Learnt(msgspec.Struct, frozen=True):
+    """The limits from which it recovers."""
+
+    message_limit: int
+    connection_limit: int
+
+
+def pace_of(mailbox: Mailbox, now_us: int) -> Pace:
+    messages = _recovered(
+        mailbox.message_limit_a_minute, mailbox.learnt_message_limit, _passed_us(mailbox, now_us), MESSAGE_RECOVERY_US
+    )
+    connections = _recovered(
+        mailbox.connection_limit, mailbox.learnt_connection_limit, _passed_us(mailbox, now_us), CONNECTION_RECOVERY_US
+    )
+    is_lowered = messages < mailbox.message_limit_a_minute or connections < mailbox.connection_limit
+    return Pace(messages, connections, is_lowered)
+
+
+def learn(mailbox: Mailbox, outcomes: list[Outcome], now_us: int) -> Learnt | None:
+    """The limits after these outcomes of one attempt; None when they teach nothing."""
+    complaints = {
+        outcome.failure.code for outcome in outcomes if isinstance(outcome, TryLater) and _is_complaint(outcome)
+    }
+    was_heard_already = mailbox.learnt_at_us is not None and 0 <= now_us - mailbox.learnt_at_us < ONCE_US
+    if not complaints or was_heard_already:
+        return None
+    pace = pace_of(mailbox, now_us)
+    if "too_many_connections" in complaints:
+        return Learnt(pace.message_limit, max(1, pace.connection_limit - 1))
+    return Learnt(max(1, pace.message_limit * 2 // 3), pace.connection_limit)
+
+
+def _is_complaint(outcome: TryLater) -> bool:
+    """Too many recipients are the message's affair: the rest of them goes next."""
+    failure = outcome.failure
+    return failure.failure_class is FailureClass.THROTTLE and failure.code != "too_many_recipients"
+
+
+def _passed_us(mailbox: Mailbox, now_us: int) -> int:
+    return max(0, now_us - mailbox.learnt_at_us) if mailbox.learnt_at_us is not None else 0
+
+
+def _recovered(wanted: int, learnt: int | None, passed_us: int, step_us: int) -> int:
+    return wanted if learnt is None else min(wanted, learnt + passed_us // step_us)
