@@ -29,7 +29,8 @@ async def tell_canary(store: Store, now_us: int) -> CanaryWords:
     mail_server = await store.mail_servers.default()
     waits_for = ""
     if state.newest is not None and state.newest.is_open:
-        waits_for = await _waits_for(store, state.newest.message_id)
+        mailbox = await store.mailboxes.find(mail_server.mailbox_id)
+        waits_for = await _waits_for(store, state.newest.message_id, mailbox.username)
     return canary_words(state, words.server_name(mail_server.host), waits_for, now_us)
 
 
@@ -55,16 +56,15 @@ def overdue_span(state: CanaryState, now_us: int) -> str:
     return span((state.age_us(now_us) or 0) / MICROSECONDS)
 
 
-async def _waits_for(store: Store, message_id: int) -> str:
+async def _waits_for(store: Store, message_id: int, username: str) -> str:
     detail = await store.messages.find(message_id)
     if detail is None:
         return ""
-    mailboxes = await store.mailboxes.all()
     if detail.row.state is RecipientState.HELD:
         return words.waiting_words("release", "")
     if detail.row.state is RecipientState.DEFERRED and not detail.row.waits_for:
         return words.waiting_words("a later try", "")
-    return words.waiting_words(detail.row.waits_for, mailboxes[0].username) if detail.row.waits_for else ""
+    return words.waiting_words(detail.row.waits_for, username) if detail.row.waits_for else ""
 
 
 def _mark(state: CanaryState, is_overdue: bool) -> str:

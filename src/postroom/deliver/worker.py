@@ -211,12 +211,13 @@ class Worker:
         finally:
             keeper.stop()
         outcomes = self._conclude(lease, report.outcomes)
+        seconds = asyncio.get_running_loop().time() - began
         _log_attempt(lease, report, outcomes)
-        self._note_attempt(lease, outcomes, asyncio.get_running_loop().time() - began)
         by_recipient = {
             recipient.recipient_id: outcome for recipient, outcome in zip(lease.recipients, outcomes, strict=True)
         }
         await self._settle(lease, Settlement(by_recipient, report.dialogue, report.server))
+        self._note_attempt(lease, outcomes, seconds)
 
     async def _send(self, lease: Lease, keeper: LeaseKeeper) -> Report:
         """The transport's report; an error of our own is an outcome too, so that no message stops another."""
