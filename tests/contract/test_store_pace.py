@@ -150,3 +150,14 @@ async def test_microsofts_refusal_of_external_mail_stops_only_that(ready: KeptSt
     assert await ready.store.outbox.next_due_at_us() == until_us
     ready.clock.advance(3_600)
     assert await leave_in_a_minute(ready) == 2
+
+
+async def test_the_overview_says_when_all_will_be_out(ready: KeptStore) -> None:
+    for _ in range(60):
+        await ready.keep()
+    await leave_in_a_minute(ready)
+    forecast = (await ready.store.messages.overview(0)).forecast
+    assert forecast.messages == 35
+    assert forecast.out_at_us == ready.clock.now_us() + 84 * MICROSECONDS
+    await ready.store.mailboxes.pause(MAILBOX_ID, "anna")
+    assert (await ready.store.messages.overview(0)).forecast.messages == 0

@@ -9,6 +9,7 @@ from postroom.message import RecipientState
 from postroom.store.canaries import CanaryState, read_canary_state
 from postroom.store.database import Connection, Row
 from postroom.store.messages import read_waiting_by_cause
+from postroom.store.pace import pace_of
 from postroom.store.reader import Reader
 from postroom.store.records import Mailbox
 from postroom.store.rows import date_of, mailbox_of
@@ -23,12 +24,8 @@ class MailboxFigures(msgspec.Struct, frozen=True):
     messages_last_minute: int
     recipients_last_day: int
     secret_ends_on: date | None
-
-    @property
-    def message_limit_a_minute(self) -> int:
-        """The one that holds: what was set, or what was learnt below it."""
-        learnt = self.mailbox.learnt_message_limit
-        return min(self.mailbox.message_limit_a_minute, learnt or self.mailbox.message_limit_a_minute)
+    message_limit_a_minute: int
+    """The one that holds: what was set, or what was learnt below it."""
 
 
 class Figures(msgspec.Struct, frozen=True):
@@ -84,7 +81,11 @@ def _read_mailboxes(connection: Connection) -> tuple[MailboxFigures, ...]:
     )
     return tuple(
         MailboxFigures(
-            mailbox_of(row), row["messages_last_minute"], row["recipients_last_day"], date_of(row["secret_ends_on"])
+            mailbox := mailbox_of(row),
+            row["messages_last_minute"],
+            row["recipients_last_day"],
+            date_of(row["secret_ends_on"]),
+            pace_of(mailbox, now_us).message_limit,
         )
         for row in rows
     )

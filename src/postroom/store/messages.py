@@ -11,6 +11,7 @@ from postroom.ids import parse_public_id, public_id
 from postroom.message import Lane, MailboxState, Reception, RecipientState
 from postroom.outcome import Outcome, StopCause
 from postroom.store.database import Connection, Row, to_json
+from postroom.store.forecast import read_forecast
 from postroom.store.reader import Reader
 from postroom.store.records import (
     AttemptRow,
@@ -303,6 +304,7 @@ def _read_overview(connection: Connection, since_us: int) -> Overview:
         failed=tallies.get("failed", 0),
         unknown=tallies.get("unknown", 0),
         oldest_waiting_received_at_us=oldest["received_at_us"] if oldest is not None else None,
+        forecast=read_forecast(connection),
         waiting_by_cause=read_waiting_by_cause(connection),
     )
 

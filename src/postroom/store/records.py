@@ -536,6 +536,14 @@ class AuditEntry(msgspec.Struct, frozen=True):
     after: str = ""
 
 
+class Forecast(msgspec.Struct, frozen=True):
+    """Of all that is due and may leave without a person."""
+
+    messages: int
+    out_at_us: int | None
+    """None when nothing is due."""
+
+
 class Overview(msgspec.Struct, frozen=True):
     """How sending goes, counted in recipients."""
 
@@ -548,5 +556,7 @@ class Overview(msgspec.Struct, frozen=True):
     unknown: int
     """Attempts since then of which nobody knows whether they arrived: at most so many duplicates."""
     oldest_waiting_received_at_us: int | None
+    forecast: Forecast
+    """When what is due will be out."""
     waiting_by_cause: dict[str, int]
     """Recipients that wait, by what for: a mailbox's cause, `pace`, `lane` (their turn), `a later try`, `release`."""

@@ -263,7 +263,7 @@ async def test_what_waits_what_ended_and_how_the_attempts_went(house: House) -> 
         ("last_accepted_timestamp_seconds", {}, house.clock.now_us() / 1e6),
         ("mailbox_ready", {"mailbox": mailbox}, 1),
         ("mailbox_state", {"mailbox": mailbox, "state": "slowed", "cause": ""}, 1),
-        ("quota_used_ratio", {"mailbox": mailbox, "quota": "messages_a_minute"}, 3 / 25),
+        ("quota_used_ratio", {"mailbox": mailbox, "quota": "messages_a_minute"}, 3 / 16),
         ("quota_used_ratio", {"mailbox": mailbox, "quota": "recipients_a_day"}, 4 / 10_000),
     ):
         assert value_of(families, sample, **labels) == pytest.approx(expected), (sample, labels)

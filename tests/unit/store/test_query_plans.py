@@ -25,7 +25,7 @@ PRUNED_SOON = {
     "delete_external_minutes",
     "delete_app_turns",
 }  # two days of minutes; the apps that are ahead
-LIVE_ONLY = {"waiting_by_way", "open_messages", "delete_mailbox"}  # the live deliveries
+LIVE_ONLY = {"waiting_by_way", "due_by_way", "open_messages", "delete_mailbox"}  # the live deliveries
 
 
 def plan_of(connection: Connection, text: str) -> list[str]:

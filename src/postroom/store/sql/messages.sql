@@ -57,6 +57,11 @@ SELECT received_at_us FROM messages WHERE message_id = (SELECT min(message_id) F
 -- Over the live table only, which the index deliveries_waits covers.
 SELECT mail_server_id, stage, sum(open_recipients) AS recipients FROM deliveries GROUP BY mail_server_id, stage
 
+-- name: due_by_way
+-- In the index deliveries_waits.
+SELECT mail_server_id, count(*) AS messages, sum(open_recipients) AS recipients FROM deliveries
+WHERE stage = 'due' GROUP BY mail_server_id
+
 -- name: window_floor
 -- How far one look goes: the oldest of so many messages.
 SELECT message_id FROM messages WHERE message_id < :below_id ORDER BY message_id DESC LIMIT 1 OFFSET :messages
