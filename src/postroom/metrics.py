@@ -52,6 +52,11 @@ READ_METRICS = (
         "counter",
     ),
     Declared("last_accepted_timestamp_seconds", "When a mail server last accepted a message."),
+    Declared(
+        "mail_server_ready",
+        "1 while mail may go this way: it is set up, and neither it nor its mailbox is stopped; else 0.",
+        ("mail_server", "mailbox"),
+    ),
     Declared("mailbox_ready", "1 while the mailbox may send, else 0.", ("mailbox",)),
     Declared(
         "mailbox_state",
@@ -60,7 +65,8 @@ READ_METRICS = (
     ),
     Declared(
         "quota_used_ratio",
-        "How much of a limit of the mailbox is used: messages in the last 60 seconds, recipients in the last 24 hours.",
+        "How much of a limit of the mailbox is used, the one that holds now: messages in the last 60 seconds, "
+        "recipients in the last 24 hours, and those outside of the organisation, which a tenant's mailboxes share.",
         ("mailbox", "quota"),
     ),
     Declared(

@@ -97,4 +97,18 @@ async def test_how_much_of_its_limits_a_mailbox_uses(ready: KeptStore) -> None:
     ready.clock.advance(61)
     [mailbox] = (await ready.store.figures.read()).mailboxes
     assert (mailbox.messages_last_minute, mailbox.recipients_last_day) == (0, 3)
-    assert mailbox.message_limit_a_minute == 10
+    assert mailbox.message_limit_a_minute == 10, "what holds is what was learnt"
+    ready.clock.advance(3600)
+    [mailbox] = (await ready.store.figures.read()).mailboxes
+    assert mailbox.message_limit_a_minute == 22, "it recovers"
+
+
+async def test_the_day_of_a_tenant_is_told_and_every_way_out(ready: KeptStore) -> None:
+    await ready.add_mail_server("graph", shares_mailbox=True)
+    await ready.keep("a@fabrikam.com", "b@contoso.com")
+    await ready.settle(await ready.lease_one(), SENT)
+    figures = await ready.store.figures.read()
+    [mailbox] = figures.mailboxes
+    assert mailbox.external is not None
+    assert (mailbox.external.used, mailbox.external.limit) == (1, 10_000)
+    assert [server.name for server in figures.mail_servers][1:] == ["graph"]

@@ -11,6 +11,7 @@ from postroom.ids import public_id
 from postroom.message import MailboxState
 from postroom.metrics import Samples, Values
 from postroom.store.figures import Figures, MailboxFigures
+from postroom.store.records import Mailbox
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ def store_values(figures: Figures, now_us: int) -> Values:
         "last_accepted_timestamp_seconds": _once(figures.last_sent_at_us),
         "canary_age_seconds": _once(canary_age_us),
         "canary_period_seconds": _once(canary.every_us if canary.is_on else None),
+        "mail_server_ready": _ways(figures),
         "mailbox_ready": [],
         "mailbox_state": [],
         "quota_used_ratio": [],
@@ -70,6 +72,21 @@ def store_values(figures: Figures, now_us: int) -> Values:
     return values
 
 
+def _ways(figures: Figures) -> Samples:
+    ready = {it.mailbox.mailbox_id for it in figures.mailboxes if _may_send(it.mailbox)}
+    return [
+        (
+            [public_id(server.mail_server_id), public_id(server.mailbox_id)],
+            float(server.is_set_up and server.cause is None and server.mailbox_id in ready),
+        )
+        for server in figures.mail_servers
+    ]
+
+
+def _may_send(mailbox: Mailbox) -> bool:
+    return mailbox.state in (MailboxState.READY, MailboxState.SLOWED)
+
+
 def _once(at_us: int | None) -> Samples:
     return [([], at_us / MICROSECONDS)] if at_us is not None else []
 
@@ -77,9 +94,8 @@ def _once(at_us: int | None) -> Samples:
 def _mailbox_values(figures: MailboxFigures) -> list[tuple[str, list[str], float]]:
     mailbox = figures.mailbox
     name = public_id(mailbox.mailbox_id)
-    may_send = mailbox.state in (MailboxState.READY, MailboxState.SLOWED)
     found: list[tuple[str, list[str], float]] = [
-        ("mailbox_ready", [name], float(may_send)),
+        ("mailbox_ready", [name], float(_may_send(mailbox))),
         ("mailbox_state", [name, mailbox.state.value, mailbox.cause or ""], 1),
         (
             "quota_used_ratio",
@@ -88,6 +104,9 @@ def _mailbox_values(figures: MailboxFigures) -> list[tuple[str, list[str], float
         ),
         ("quota_used_ratio", [name, "recipients_a_day"], figures.recipients_last_day / mailbox.recipient_limit_a_day),
     ]
+    if figures.external is not None:
+        used = figures.external.used / figures.external.limit
+        found.append(("quota_used_ratio", [name, "external_recipients_a_day"], used))
     if figures.secret_ends_on is not None:
         ends = _begin_of(figures.secret_ends_on)
         found.append(("credential_expiry_timestamp_seconds", ["client_secret", name], ends))

@@ -8,11 +8,12 @@ from postroom.clock import DAY_US, MINUTE_US
 from postroom.message import RecipientState
 from postroom.store.canaries import CanaryState, read_canary_state
 from postroom.store.database import Connection, Row
+from postroom.store.external import ExternalDay, read_external_day
 from postroom.store.messages import read_waiting_by_cause
 from postroom.store.pace import pace_of
 from postroom.store.reader import Reader
-from postroom.store.records import Mailbox
-from postroom.store.rows import date_of, mailbox_of
+from postroom.store.records import Mailbox, MailServer
+from postroom.store.rows import date_of, mail_server_of, mailbox_of
 
 _MINUTES_A_DAY = DAY_US // MINUTE_US
 
@@ -23,9 +24,11 @@ class MailboxFigures(msgspec.Struct, frozen=True):
     mailbox: Mailbox
     messages_last_minute: int
     recipients_last_day: int
-    secret_ends_on: date | None
     message_limit_a_minute: int
-    """The one that holds: what was set, or what was learnt below it."""
+    """The one that holds now: what was set, or what was learnt below it."""
+    external: ExternalDay | None
+    """That of its tenant."""
+    secret_ends_on: date | None
 
 
 class Figures(msgspec.Struct, frozen=True):
@@ -43,6 +46,7 @@ class Figures(msgspec.Struct, frozen=True):
     """Messages by state and class of failure, since the data folder was made."""
     last_sent_at_us: int | None
     mailboxes: tuple[MailboxFigures, ...]
+    mail_servers: tuple[MailServer, ...]
     canary: CanaryState
 
 
@@ -64,7 +68,8 @@ def read_figures(connection: Connection) -> Figures:
         oldest_received_at_us=oldest["received_at_us"] if oldest is not None else None,
         finished={(row["status"], row["class"]): row["messages"] for row in connection.rows("finished_totals")},
         last_sent_at_us=last_sent["finished_at_us"] if last_sent is not None else None,
-        mailboxes=_read_mailboxes(connection),
+        mailboxes=tuple(_mailbox_figures(connection, row) for row in _mailbox_rows(connection)),
+        mail_servers=tuple(map(mail_server_of, connection.rows("mail_servers_by_id"))),
         canary=read_canary_state(connection),
     )
 
@@ -74,18 +79,19 @@ def _by_open_state(rows: list[Row], column: str) -> dict[RecipientState, int]:
     return {state: found.get(state.value, 0) for state in RecipientState if not state.is_final}
 
 
-def _read_mailboxes(connection: Connection) -> tuple[MailboxFigures, ...]:
+def _mailbox_rows(connection: Connection) -> list[Row]:
     now_us = connection.now_us
-    rows = connection.rows(
-        "mailbox_figures", minute_ago_us=now_us - MINUTE_US, first_minute=now_us // MINUTE_US - _MINUTES_A_DAY
-    )
-    return tuple(
-        MailboxFigures(
-            mailbox := mailbox_of(row),
-            row["messages_last_minute"],
-            row["recipients_last_day"],
-            date_of(row["secret_ends_on"]),
-            pace_of(mailbox, now_us).message_limit,
-        )
-        for row in rows
+    first_minute = now_us // MINUTE_US - _MINUTES_A_DAY
+    return connection.rows("mailbox_figures", minute_ago_us=now_us - MINUTE_US, first_minute=first_minute)
+
+
+def _mailbox_figures(connection: Connection, row: Row) -> MailboxFigures:
+    mailbox = mailbox_of(row)
+    return MailboxFigures(
+        mailbox=mailbox,
+        messages_last_minute=row["messages_last_minute"],
+        recipients_last_day=row["recipients_last_day"],
+        message_limit_a_minute=pace_of(mailbox, connection.now_us).message_limit,
+        external=read_external_day(connection, mailbox.tenant) if mailbox.tenant is not None else None,
+        secret_ends_on=date_of(row["secret_ends_on"]),
     )

@@ -22,8 +22,8 @@ from postroom.clock import HOUR_US
 from postroom.deliver.attempt_metrics import AttemptMetrics
 from postroom.errors import StoreFullError, StoreUnavailableError
 from postroom.ids import public_id
-from postroom.outcome import Failure, FailureClass, Outcome, Refused, Sent, StopCause, TryLater
-from postroom.store.records import AppSettings, Settlement
+from postroom.outcome import Failure, FailureClass, Outcome, Refused, Sent, StopCause, Stopped, TryLater
+from postroom.store.records import NEW, AppSettings, MailServerDraft, Settlement
 from postroom.store.sending_settings import SendingSettings
 from tests.unit.api.caller_of import MAIL, SENDER, House, client_of
 
@@ -279,6 +279,20 @@ async def test_a_stopped_mailbox_is_told_with_its_cause_and_no_longer_as_ready(h
     assert [it.labels for it in families["postroom_mailbox_state"].samples] == [
         {"mailbox": name, "state": "stopped", "cause": "sign-in"}
     ]
+
+
+async def test_a_way_that_is_stopped_alone_is_told_beside_its_mailbox(house: House) -> None:
+    draft = MailServerDraft(
+        mail_server_id=NEW, mailbox_id=1, name="graph", sender=SENDER, username=SENDER, refresh_token="x"
+    )
+    graph = await house.store.mail_servers.save(draft, "test")
+    await house.client.post("/api/v1/messages", json=MAIL)
+    await settle(house, Stopped(ENDED, StopCause.SMTP_AUTH_OFF))
+    families = await scrape(house)
+    mailbox = public_id(1)
+    assert value_of(families, "mail_server_ready", mail_server=public_id(1), mailbox=mailbox) == 0
+    assert value_of(families, "mail_server_ready", mail_server=public_id(graph.mail_server_id), mailbox=mailbox) == 1
+    assert value_of(families, "mailbox_ready", mailbox=mailbox) == 1
 
 
 async def test_what_other_rooms_know_is_asked_of_them(house: House) -> None:
