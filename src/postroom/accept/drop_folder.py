@@ -16,7 +16,6 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from postroom.accept.head import HEAD_LIMIT_BYTES
 from postroom.accept.local_users import user_name
 from postroom.accept.submission import Intake, Submission, SubmissionOptions
 from postroom.clock import DAY_US, MICROSECONDS
@@ -35,6 +34,7 @@ from postroom.wire.drop_file import (
     DropFileError,
     parse_envelope,
 )
+from postroom.wire.head import HEAD_LIMIT_BYTES
 
 LOOK_EVERY_SECONDS = 3
 FOLDER_MODE = 0o3733

@@ -5,11 +5,11 @@ from contextlib import suppress
 
 import msgspec
 
-from postroom.accept.addresses import AddressEntry, AddressFieldError, read_entries
-from postroom.accept.head import Field, Head
 from postroom.accept.readable import readable_text
 from postroom.accept.refusals import head_not_readable
 from postroom.accept.signatures import Signature, find_signatures, why_body_must_stay
+from postroom.wire.address_fields import AddressEntry, AddressFieldError, read_entries
+from postroom.wire.head import Field, Head
 
 IDEMPOTENCY_FIELD = b"x-idempotency-key"
 IDEMPOTENCY_KEY_LIMIT = 256

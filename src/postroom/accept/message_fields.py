@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from postroom.accept.addresses import AddressFieldError, read_entries
 from postroom.accept.policy import ascii_domain
 from postroom.accept.readable import readable_text
+from postroom.wire.address_fields import AddressFieldError, read_entries
 from postroom.wire.paths import AddressError, check_address
 
 SUBJECT_LIMIT = 2_000

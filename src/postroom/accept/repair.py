@@ -9,7 +9,6 @@ from collections.abc import Iterable
 
 import msgspec
 
-from postroom.accept.head import Field, Head
 from postroom.accept.head_facts import IDEMPOTENCY_FIELD, HeadFacts
 from postroom.accept.phrases import format_name, safe_name
 from postroom.accept.readable import readable_text
@@ -17,6 +16,7 @@ from postroom.accept.received import format_date, parse_date
 from postroom.accept.signatures import broken_fields
 from postroom.clock import DAY_US
 from postroom.ids import public_id
+from postroom.wire.head import Field, Head
 
 _PRIVATE = "its addresses are nobody else's business"
 _REMOVED = {

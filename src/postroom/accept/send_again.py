@@ -3,11 +3,11 @@
 from collections.abc import AsyncIterator
 
 from postroom.accept import refusals
-from postroom.accept.head import HEAD_LIMIT_BYTES, HeadError, find_head_end, read_head
 from postroom.accept.received import own_comment
 from postroom.accept.submission import Intake, SubmissionOptions
 from postroom.message import Reception
 from postroom.store.records import MessageDetail
+from postroom.wire.head import HEAD_LIMIT_BYTES, HeadError, find_head_end, read_head
 
 _MADE_ANEW = frozenset({b"message-id", b"date", b"x-original-date"})
 """A mailbox may take a second message with the same Message-ID for a copy, and show only one."""

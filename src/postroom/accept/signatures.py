@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from postroom.accept.head import Field, Head
+from postroom.wire.head import Field, Head
 
 _PROTECTED = frozenset(
     {

@@ -12,7 +12,6 @@ import msgspec
 
 from postroom.accept import policy, refusals
 from postroom.accept.app_limits import AppLimits
-from postroom.accept.head import HEAD_LIMIT_BYTES, Head, HeadError, find_head_end, read_head
 from postroom.accept.head_facts import HeadFacts, read_facts
 from postroom.accept.received import format_received, own_comment
 from postroom.accept.repair import RepairPlan, repair_head
@@ -23,6 +22,7 @@ from postroom.message import DsnRequest, Lane, Reception, RecipientDsn
 from postroom.metrics import Metrics
 from postroom.store import Store
 from postroom.store.records import App, IdempotencyKey, NewMessage, StoredBody
+from postroom.wire.head import HEAD_LIMIT_BYTES, Head, HeadError, find_head_end, read_head
 from postroom.wire.line_fixer import LineFixer
 from postroom.wire.lines import LineError, LineScanner
 

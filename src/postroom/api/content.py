@@ -6,9 +6,9 @@ from email import message_from_bytes
 from email.message import Message
 from email.policy import compat32
 
-from postroom.accept.head import HeadError, find_head_end, read_head
 from postroom.accept.readable import readable_text
 from postroom.api.message_shapes import MessageContent, MessagePart
+from postroom.wire.head import HeadError, find_head_end, read_head
 
 PART_LIMIT = 500
 _CHARSET = re.compile(  # text only: Python's codecs named so also unpack archives, or take minutes

@@ -7,8 +7,6 @@ from typing import Any
 import msgspec
 
 from postroom.accept import refusals
-from postroom.accept.addresses import AddressFieldError, read_addresses
-from postroom.accept.head import HEAD_LIMIT_BYTES, Head, HeadError, find_head_end, read_head
 from postroom.accept.submission import Submission, SubmissionOptions
 from postroom.api.drafting import check_times
 from postroom.api.handing_in import Accepted, accepted_before, accepted_now, find_replay, reception_of
@@ -16,6 +14,8 @@ from postroom.api.problems import invalid
 from postroom.api.room import Call, announced_bytes, plain_words
 from postroom.api.shapes import LaneName, Tags, Time, lane_of, microseconds_of
 from postroom.store.records import App, IdempotencyKey
+from postroom.wire.address_fields import AddressFieldError, read_addresses
+from postroom.wire.head import HEAD_LIMIT_BYTES, Head, HeadError, find_head_end, read_head
 
 RAW_PARAMETERS = ("to", "sender", "lane", "send_at", "expires_at", "tag")
 _CHUNK_BYTES = 64 * 1024

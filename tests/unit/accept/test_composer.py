@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postroom.accept.composer import PIECE_BYTES, compose_message
-from postroom.accept.head import find_head_end, read_head
 from postroom.accept.message_fields import (
     Attachment,
     FieldError,
@@ -20,6 +19,7 @@ from postroom.accept.message_fields import (
     check_fields,
     parse_named_address,
 )
+from postroom.wire.head import find_head_end, read_head
 from postroom.wire.lines import LineScanner
 
 SENDER = NamedAddress("noreply@contoso.example", "Backup")

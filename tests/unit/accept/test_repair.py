@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroom.accept.head import find_head_end, read_head
 from postroom.accept.head_facts import read_facts
 from postroom.accept.received import format_date, format_received
 from postroom.accept.repair import RepairedHead, RepairPlan, repair_head
 from postroom.errors import Refusal
 from postroom.message import Reception
+from postroom.wire.head import find_head_end, read_head
 
 NOW_US = 1_790_000_000_000_000
 GOOD = b"From: a@b.example\r\nDate: Mon, 21 Sep 2026 14:13:20 +0000\r\nMessage-ID: <1@b.example>\r\n"

@@ -3,13 +3,13 @@
 import msgspec
 import pytest
 
-from postroom.accept.head import HEAD_LIMIT_BYTES
 from postroom.accept.policy import RECIPIENT_LIMIT
 from postroom.accept.submission import NO_OPTIONS, Intake, Submission, SubmissionOptions, commit_together
 from postroom.clock import ManualClock
 from postroom.errors import Refusal, StoreFullError, StoreUnavailableError
 from postroom.message import DsnRequest, Lane, Reception, RecipientDsn
 from postroom.store.records import App, SenderPolicy
+from postroom.wire.head import HEAD_LIMIT_BYTES
 from tests.unit.accept.fake_store import SCANNER, FakeApps, FakeStore
 
 pytestmark = pytest.mark.anyio

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroom.accept.head import FIELD_LIMIT, HeadError, find_head_end, read_head
+from postroom.wire.head import FIELD_LIMIT, HeadError, find_head_end, read_head
 
 
 @pytest.mark.parametrize(

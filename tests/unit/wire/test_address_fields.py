@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroom.accept.addresses import AddressFieldError, read_addresses
+from postroom.wire.address_fields import AddressFieldError, read_addresses
 
 
 @pytest.mark.parametrize(

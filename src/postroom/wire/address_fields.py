@@ -1,4 +1,4 @@
-"""Addresses in a From or Sender field, read by bytes with bounded work (RFC 5322 3.4, groups as in RFC 6854).
+"""Addresses in a From, To or like field, read by bytes with bounded work (RFC 5322 3.4, groups as in RFC 6854).
 
 Old programs' names are tolerated (an `@` or a comma without quotes), because an address counts only where it stands in
 angle brackets or alone. What two readers could read as two different addresses is refused.
