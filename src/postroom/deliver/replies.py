@@ -6,7 +6,8 @@ subject of its enhanced code (RFC 3463 3) and by the command that it answers.
 
 import re
 
-from postroom.deliver.reply_rules import RULES, Rule, Verdict
+from postroom.deliver.reply_rule import Rule, Verdict
+from postroom.deliver.reply_rules import RULES
 from postroom.outcome import Failure, FailureClass, Outcome, Refused, Sent, StopCause, Stopped, TryLater
 from postroom.wire.replies import Reply
 
@@ -25,7 +26,7 @@ def outcome_of(reply: Reply, *, command: str, server: str | None = None) -> Outc
     """
     if 200 <= reply.code < 300:
         return Sent(str(reply)[:MAX_TEXT])
-    rule = _known_rule(reply, command) or _rule_by_class(reply, command)
+    rule = known_rule(reply, command) or _rule_by_class(reply, command)
     failure = Failure(
         failure_class=rule.failure_class,
         code=rule.code,
@@ -48,7 +49,8 @@ def find_trace(text: str) -> str | None:
     return tags[-1] if tags else None
 
 
-def _known_rule(reply: Reply, command: str) -> Rule | None:
+def known_rule(reply: Reply, command: str) -> Rule | None:
+    """The line of the table that decides; None for a reply that is judged by its class."""
     fitting = (rule for rule in RULES if rule.fits(reply, command))
     # Words alone never make a temporary answer permanent.
     return next((rule for rule in fitting if reply.code >= 500 or rule.verdict is not Verdict.REFUSED), None)
@@ -86,7 +88,8 @@ def _temporary(reply: Reply) -> Rule:
 def _refused_before_mail(command: str) -> Rule:
     """Nothing was said about a message yet, so that no message may fail for it."""
     if command == "AUTH":
-        return Rule("sign_in_refused", Verdict.STOPPED, FailureClass.IDENTITY, "token_not_accepted", StopCause.SIGN_IN)
+        cause = StopCause.SIGN_IN
+        return Rule("sign_in_refused", Verdict.STOPPED, FailureClass.IDENTITY, "sign_in_not_accepted", cause)
     if command == "CONNECT":
         cause = StopCause.MAIL_SERVER_AWAY
         return Rule("connection_refused_by_server", Verdict.STOPPED, FailureClass.POLICY, "unexpected_reply", cause)

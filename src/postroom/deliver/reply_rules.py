@@ -2,47 +2,17 @@
 
 Facts: microsoft365.md 2 (Microsoft Learn, NDR codes, transcripts), 8.4 (HVE), 9 (Google). The first rule that fits
 decides, so a narrow rule stands before a wide one. Codes are shared by unrelated causes: 535 5.7.139, 554 5.2.0 and
-550 5.7.1 are told apart by their words, always compared in lower case.
+550 5.7.1 are told apart by their words, always compared in lower case. What other providers say in words of their own
+is in `provider_rules`.
 """
 
-from enum import Enum
-
-import msgspec
-
+from postroom.deliver.provider_rules import PROVIDER_RULES
+from postroom.deliver.reply_rule import Rule, Verdict
 from postroom.outcome import FailureClass as Class
 from postroom.outcome import StopCause as Cause
-from postroom.wire.replies import Reply
 
-
-class Verdict(Enum):
-    TRY_LATER = "try later"
-    STOPPED = "stopped"
-    REFUSED = "refused"
-
-
-class Rule(msgspec.Struct, frozen=True):
-    """One line of the table. A condition that is left empty fits everything."""
-
-    code: str
-    verdict: Verdict
-    failure_class: Class
-    remedy_id: str
-    cause: Cause | None = None
-    """Of a stop, and of nothing else."""
-    smtp_codes: tuple[int, ...] = ()
-    enhanced: tuple[str, ...] = ()
-    fragments: tuple[str, ...] = ()
-    """At least one of them is in the text."""
-    commands: tuple[str, ...] = ()
-
-    def fits(self, reply: Reply, command: str) -> bool:
-        text = reply.text.lower()
-        return (
-            (not self.smtp_codes or reply.code in self.smtp_codes)
-            and (not self.enhanced or reply.enhanced in self.enhanced)
-            and (not self.commands or command in self.commands)
-            and (not self.fragments or any(fragment in text for fragment in self.fragments))
-        )
+TOKEN_CODES = frozenset({"token_not_accepted", "token_expires_soon"})
+"""Another token may do."""
 
 
 def _codes(prefix: str, first: int, last: int) -> tuple[str, ...]:
@@ -81,7 +51,11 @@ _SIGN_IN_RULES = (
     ),
     Rule(
         "app_password_needed", _STOP, Class.IDENTITY, "wrong_password", Cause.SIGN_IN,
-        smtp_codes=(534,), enhanced=("5.7.9", "5.7.14"),
+        smtp_codes=(534,), enhanced=("5.7.9",),
+    ),
+    Rule(
+        "browser_sign_in_needed", _STOP, Class.IDENTITY, "browser_sign_in_needed", Cause.SIGN_IN,
+        smtp_codes=(534,), enhanced=("5.7.14",),
     ),
     Rule(
         "token_expires_soon", _STOP, Class.IDENTITY, "token_not_accepted", Cause.SIGN_IN,
@@ -112,15 +86,25 @@ _SIGN_IN_RULES = (
         smtp_codes=(530,),
     ),
     Rule(
+        "sign_in_not_understood", _STOP, Class.CONFIG, "sign_in_not_understood", Cause.CONFIGURATION,
+        enhanced=_codes("5.5", 121, 126), commands=("AUTH",),
+    ),
+    Rule(
+        # The conversation lost its thread, the credentials were not even looked at. No message ages while we wait.
+        "out_of_step", _STOP, Class.LOCAL, "unexpected_reply", Cause.MAIL_SERVER_AWAY,
+        smtp_codes=(500, 501, 502, 503), commands=("AUTH",),
+    ),
+    Rule(
         "sign_in_not_offered", _STOP, Class.CONFIG, "sign_in_not_offered", Cause.CONFIGURATION,
         smtp_codes=(504,), enhanced=("5.7.4", "5.5.4", ""), commands=("AUTH",),
     ),
     Rule(
-        "sign_in_not_offered", _STOP, Class.CONFIG, "sign_in_not_offered", Cause.CONFIGURATION,
-        enhanced=("5.7.4",),
+        # A text of Exchange's that is new to us.
+        "sign_in_refused", _STOP, Class.IDENTITY, "token_not_accepted", Cause.SIGN_IN,
+        enhanced=("5.7.139",),
     ),
     Rule(
-        "sign_in_refused", _STOP, Class.IDENTITY, "token_not_accepted", Cause.SIGN_IN,
+        "sign_in_refused", _STOP, Class.IDENTITY, "sign_in_not_accepted", Cause.SIGN_IN,
         smtp_codes=(534, 535),
     ),
 )  # fmt: skip
@@ -153,6 +137,7 @@ _LIMIT_RULES = (
             "submission quota exceeded",
             "reached your daily limit for message recipients",
             "daily user sending limit exceeded",
+            "daily sending quota exceeded",
             "daily smtp relay limit exceeded",
             "daily smtp relay sending limit exceeded",
         ),
@@ -169,14 +154,14 @@ _LIMIT_RULES = (
     ),
     Rule(
         "sender_blocked", _STOP, Class.POLICY, "tenant_blocked", Cause.BANNED,
-        fragments=("bad outbound sender", "banned sending ip", "bad inbound connector"),
+        fragments=("bad outbound sender", "banned sending ip", "bad inbound connector", "outboundspamexception"),
     ),
     Rule(
         "tenant_blocked", _STOP, Class.POLICY, "tenant_blocked", Cause.BANNED,
         enhanced=("5.7.501", "5.7.502", "5.7.503", "5.7.705", "5.7.708", "5.7.750", *_codes("5.7", 606, 649)),
     ),
     Rule(
-        "not_our_tenant", _STOP, Class.CONFIG, "settings_do_not_fit", Cause.CONFIGURATION,
+        "not_our_tenant", _STOP, Class.CONFIG, "address_not_listed", Cause.CONFIGURATION,
         fragments=("tenantattribution", "tenantinboundattribution"),
     ),
     Rule(
@@ -193,6 +178,7 @@ _LIMIT_RULES = (
             "peak smtp relay limit exceeded",
             "too many messages",
             "rate limit",
+            "unusual rate of",
         ),
     ),
     Rule(
@@ -210,7 +196,7 @@ _LIMIT_RULES = (
     ),
     Rule(
         "message_too_large", _REFUSE, Class.SIZE, "message_too_large",
-        smtp_codes=(552, 554, 550), fragments=("message size exceeds", "maximum message size", "message too large"),
+        smtp_codes=(552, 554, 550), fragments=("message size exceeds", "maximum message size"),
     ),
 )  # fmt: skip
 
@@ -258,4 +244,4 @@ _OUR_FAULT_RULES = (
     ),
 )  # fmt: skip
 
-RULES = (*_SIGN_IN_RULES, *_SENDER_RULES, *_LIMIT_RULES, *_MESSAGE_RULES, *_OUR_FAULT_RULES)
+RULES = (*PROVIDER_RULES, *_SIGN_IN_RULES, *_SENDER_RULES, *_LIMIT_RULES, *_MESSAGE_RULES, *_OUR_FAULT_RULES)

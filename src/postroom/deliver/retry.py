@@ -42,7 +42,9 @@ _PROBE_US = {
     StopCause.MAILBOX_FULL: 30 * MINUTE_US,
 }
 """After so long one message tries whether the cause is gone; a change at Microsoft takes up to an hour to act."""
-_PROBED_CODES = frozenset({"token_not_accepted", "mailbox_logon_failed", "tls_not_trusted"})
+_PROBED_CODES = frozenset(
+    {"token_not_accepted", "token_expires_soon", "app_not_allowed", "mailbox_logon_failed", "tls_not_trusted"}
+)
 """Causes that often heal by themselves. A wrong password is not tried again: that would lock the account."""
 
 

@@ -8,6 +8,7 @@ import structlog
 
 from postroom.clock import Clock
 from postroom.deliver.deadlines import Deadlines
+from postroom.deliver.reply_rules import TOKEN_CODES
 from postroom.deliver.smtp_connection import SmtpConnection, SmtpFailure
 from postroom.deliver.transaction import Transaction
 from postroom.deliver.transport import Parcel, Report
@@ -112,7 +113,7 @@ class SmtpTransport:
         try:
             return await self._open_signed_in(parcel, sign_in)
         except SmtpFailure as failure:
-            if not isinstance(sign_in, Bearer) or failure.outcome.failure.code != "token_not_accepted":
+            if not isinstance(sign_in, Bearer) or failure.outcome.failure.code not in TOKEN_CODES:
                 raise
             # The token may have ended before its time: once, another one is tried.
             other = await self._sign_ins.sign_in_for(self._mailbox.mailbox_id, refuse_token=sign_in.token)
