@@ -60,6 +60,17 @@ async def test_one_that_failed_has_not_arrived_and_no_report_is_due_about_it(rea
     assert await ready.count("notices_due") == 0
 
 
+async def test_whoever_makes_notices_can_plan_none_for_a_canary(ready: KeptStore) -> None:
+    other, flown = await ready.keep(), await fly(ready)
+    for message_id in (flown, other):
+        await ready.write(
+            "INSERT INTO notices_due (message_id, kind, recipients, made_at_us) "
+            f"VALUES ({message_id}, 'failure', '[]', 0)"
+        )
+    assert await ready.count(f"notices_due WHERE message_id = {flown}") == 0
+    assert await ready.count(f"notices_due WHERE message_id = {other}") == 1
+
+
 async def test_its_age_counts_from_when_it_was_switched_on_at_the_earliest(ready: KeptStore) -> None:
     await ready.store.sending_settings.save(ON, "anna")
     await fly(ready)

@@ -197,6 +197,13 @@ BEGIN
     UPDATE canaries SET sent_at_us = NEW.finished_at_us WHERE message_id = NEW.message_id;
 END;
 
+-- Nobody waits to be told about a canary: the overview and the metrics do.
+CREATE TRIGGER canaries_get_no_notice BEFORE INSERT ON notices_due
+WHEN EXISTS (SELECT 1 FROM canaries WHERE canaries.message_id = NEW.message_id)
+BEGIN
+    SELECT RAISE(IGNORE);
+END;
+
 -- How many messages ended, by state and by the class of the failure where a recipient failed: for monitors, so it only
 -- ever grows, over restarts and pruning. A failure's JSON begins with its class, which is cut out here because triggers
 -- may call no JSON function while the schema is not trusted.
