@@ -1,6 +1,7 @@
 """Can mail be taken and stored? Asked of the disk itself, not of the state we remember."""
 
 import asyncio
+import re
 from collections.abc import Callable
 
 from msgspec import Struct
@@ -13,6 +14,8 @@ ASKED_AGAIN_AFTER_SECONDS = 2.0
 """Each answer costs a write that is synced, and everybody may ask."""
 PATIENCE_SECONDS = 5.0
 """A disk that does not answer is one that does not store."""
+_PATH = re.compile(r"/\S+")
+"""Everybody may ask: where things lie on this machine stands in the log alone."""
 
 
 class Condition(Struct, frozen=True):
@@ -65,7 +68,7 @@ class ReadinessProbe:
         except TimeoutError:
             why = f"The disk has not answered for {PATIENCE_SECONDS:.0f} seconds."
         except PostroomError as trouble:
-            why = str(trouble)
+            why = _PATH.sub("…", str(trouble))
         except OSError as trouble:
             why = f"The data folder cannot be used: {trouble.strerror}."
         else:

@@ -108,6 +108,11 @@ async def test_it_stays_ready_while_microsoft_is_away(house: House) -> None:
         ("closed", "listeners", "A listener has closed"),
         (StoreFullError("The disk is full (ENOSPC)."), "database", "The disk is full"),
         (StoreUnavailableError("The database could not be written."), "database", "could not be written"),
+        (
+            StoreUnavailableError("The file /srv/post/postroom.sqlite3 cannot be found: gone."),
+            "database",
+            "The file … cannot be found: gone.",
+        ),
         (OSError(5, "Input/output error"), "database", "Input/output error"),
         ("hangs", "database", "has not answered for"),
         ("full", "room", "The store of waiting mail is full"),
