@@ -55,6 +55,23 @@ class AppLine(AppShape, frozen=True, kw_only=True):
     last_used_mechanism: str | None
 
 
+class RefusedSenderLine(Struct, frozen=True):
+    """A sender of its mail that a mail server refused within the last hour; the next message is tried all the same."""
+
+    sender: str
+    mail_server: str
+    code: str
+    text: Annotated[str, Meta(description="The mail server's words.")]
+    remedy: str
+    refused_at: datetime
+
+
+class ShownApp(AppLine, frozen=True, kw_only=True):
+    """An app, and what was refused of it lately."""
+
+    refused_senders: list[RefusedSenderLine]
+
+
 class CreatedApp(Struct, frozen=True):
     """The password is shown this once; there is none where a kept one was given, or an address is enough."""
 

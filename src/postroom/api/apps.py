@@ -26,13 +26,15 @@ from postroom.api.app_shapes import (
     Nothing,
     RefusedClientLine,
     RefusedClientList,
+    RefusedSenderLine,
+    ShownApp,
 )
 from postroom.api.problems import ApiError, invalid, not_found
 from postroom.api.room import Call, app_id_text, read_id, say
 from postroom.api.shapes import microseconds_of, time_of, time_or_none
 from postroom.errors import WrongStateError
 from postroom.ids import public_id
-from postroom.store.records import ApiKey, App, AppPassword, AppSettings, RefusedClient
+from postroom.store.records import ApiKey, App, AppPassword, AppSettings, RefusedClient, RefusedSender
 
 _SETTINGS = tuple(field.name for field in msgspec.structs.fields(AppShape))
 
@@ -65,7 +67,10 @@ async def create_app(call: Call) -> Response:
 
 
 async def show_app(call: Call) -> Response:
-    return say(app_line(await _find(call)))
+    app = await _find(call)
+    refused = await call.room.store.refused_senders.of_app(app.app_id)
+    shown = msgspec.structs.asdict(app_line(app))
+    return say(ShownApp(**shown, refused_senders=[_refused_sender(it) for it in refused]))
 
 
 async def show_sheet(call: Call) -> Response:
@@ -188,6 +193,17 @@ def app_line(app: App) -> AppLine:
         last_used_from=app.last_used_from,
         last_used_tls=app.last_used_tls,
         last_used_mechanism=app.last_used_mechanism,
+    )
+
+
+def _refused_sender(it: RefusedSender) -> RefusedSenderLine:
+    return RefusedSenderLine(
+        sender=it.sender,
+        mail_server=it.mail_server_name,
+        code=it.failure.code,
+        text=it.failure.text,
+        remedy=it.failure.remedy_id,
+        refused_at=time_of(it.refused_at_us),
     )
 
 

@@ -145,7 +145,7 @@ ROUTES: tuple[Route, ...] = (
         "POST", "/apps", "credentials:write", apps.create_app, "Make an app", "Apps",
         takes=app_shapes.NewApp, gives=app_shapes.CreatedApp, status=201,
     ),
-    Route("GET", "/apps/{app_id}", "settings:read", apps.show_app, "Show an app", "Apps", gives=app_shapes.AppLine),
+    Route("GET", "/apps/{app_id}", "settings:read", apps.show_app, "Show an app", "Apps", gives=app_shapes.ShownApp),
     Route(
         "GET", "/apps/{app_id}/sheet", "settings:read", apps.show_sheet, "What to enter into a device", "Apps",
         gives=app_shapes.AppSheet,

@@ -90,6 +90,7 @@ class MailServers:
             connection.change("connect_mailbox", **_mailbox_values(connection, draft, before["mailbox_id"]))
             connection.change("keep_grant", **_grant_values(connection, draft, before["mailbox_id"], self._vault))
             connection.change("discard_draft")
+            connection.change("forget_refused_senders", mail_server_id=before["mail_server_id"])
             after = _row(connection, before["mail_server_id"])
             mailbox = connection.only_row("mailbox", mailbox_id=after["mailbox_id"])
             note(

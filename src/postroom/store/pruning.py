@@ -5,6 +5,7 @@ from typing import NamedTuple
 from postroom.clock import DAY_US, MINUTE_US
 from postroom.store.database import Connection, to_json
 from postroom.store.keeping import IDEMPOTENCY_US
+from postroom.store.refused_senders import BELIEVED_US
 from postroom.store.settling import QUARTER_US
 
 MINUTES_KEPT = 2 * DAY_US // MINUTE_US  # twice what the limit of 24 hours looks at
@@ -34,6 +35,7 @@ def prune(connection: Connection, content_days: int, metadata_days: int, batch: 
     connection.change("delete_app_turns")
     connection.change("delete_tallies", quarter=now_us // QUARTER_US - QUARTERS_KEPT)
     connection.change("delete_idempotency_keys", until_us=now_us - IDEMPOTENCY_US)
+    connection.change("delete_refused_senders", until_us=now_us - BELIEVED_US)
     connection.change("delete_ended_sessions", now_us=now_us)
     return Pruned(whole.amount + content.amount, whole.file_names + content.file_names)
 

@@ -307,6 +307,16 @@ class RefusedClient(msgspec.Struct, frozen=True):
     last_at_us: int
 
 
+class RefusedSender(msgspec.Struct, frozen=True):
+    """A sender whose mail a mail server refused lately; the next message is tried all the same."""
+
+    sender: str
+    mail_server_id: int
+    mail_server_name: str
+    failure: Failure
+    refused_at_us: int
+
+
 class Person(msgspec.Struct, frozen=True):
     """Who may use the console."""
 

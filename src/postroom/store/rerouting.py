@@ -16,14 +16,13 @@ from postroom.outcome import StopCause
 from postroom.store.database import Connection, Row, to_json
 from postroom.store.pace import pace_of
 from postroom.store.records import EmailType, Mailbox, MailServer
+from postroom.store.refused_senders import BELIEVED_US
 from postroom.store.rows import mailbox_of, ready_us
 from postroom.store.timeline import add_entries
 from postroom.store.turns import Place, give_turns
 
 AHEAD = 5
 """Messages that may wait at an alternative: enough that it is never idle."""
-REFUSED_US = HOUR_US
-"""So long a refused sender is believed to be refused still."""
 
 
 def reroute(connection: Connection, mail_servers: Mapping[int, MailServer]) -> None:
@@ -183,7 +182,7 @@ class _Mover:
 
     @property
     def _refused_since(self) -> int:
-        return self._connection.now_us - REFUSED_US
+        return self._connection.now_us - BELIEVED_US
 
 
 def _name(server: MailServer) -> str:

@@ -19,6 +19,7 @@ from postroom.store.records import (
     MailServer,
     Person,
     RefusedClient,
+    RefusedSender,
     SenderPolicy,
     SendRight,
     SignedInUser,
@@ -148,6 +149,16 @@ def refused_client_of(row: Row) -> RefusedClient:
         attempts=row["attempts"],
         first_at_us=row["first_at_us"],
         last_at_us=row["last_at_us"],
+    )
+
+
+def refused_sender_of(row: Row) -> RefusedSender:
+    return RefusedSender(
+        sender=row["sender"],
+        mail_server_id=row["mail_server_id"],
+        mail_server_name=row["mail_server_name"],
+        failure=msgspec.json.decode(row["failure"], type=Failure),
+        refused_at_us=row["refused_at_us"],
     )
 
 

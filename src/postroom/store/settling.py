@@ -14,6 +14,7 @@ from postroom.store.external import close_external, is_external_limit
 from postroom.store.faults import FaultPoints
 from postroom.store.pace import learn
 from postroom.store.records import Lease, Settlement
+from postroom.store.refused_senders import remember_senders
 from postroom.store.rows import mailbox_of, to_json_or_none
 from postroom.store.suspects import BROUGHT_US_DOWN, clear_suspects, count_crashes, is_held_for_crashes
 from postroom.store.timeline import add_entries
@@ -160,6 +161,7 @@ def _settle(connection: Connection, held: Sequence[_Held]) -> None:
     for each in held:
         _change_mailbox(connection, each)
     _prove_senders(connection, held)
+    remember_senders(connection, [(each.row, each.outcomes) for each in held])
     _count_unknown(connection, held)
     _tell_held(connection, held)
 

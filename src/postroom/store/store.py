@@ -23,6 +23,7 @@ from postroom.store.outbox import Outbox, OutboxLimits, Wakeup
 from postroom.store.people import People
 from postroom.store.reader import Reader
 from postroom.store.refused_clients import RefusedClients
+from postroom.store.refused_senders import RefusedSenders
 from postroom.store.sending_settings import SendingSettingsTable
 from postroom.store.ways import Ways
 from postroom.store.writer import InlineWriter, ThreadWriter, Writer
@@ -77,6 +78,7 @@ class Store:
         self.apps: Apps = Apps(writer, reader, clock, vault, calls.hashing)
         self.api_keys: ApiKeys = ApiKeys(writer, reader, clock)
         self.refused_clients: RefusedClients = RefusedClients(writer, reader)
+        self.refused_senders: RefusedSenders = RefusedSenders(reader)
         self.people: People = People(writer, reader, calls.hashing)
         self.audit: Audit = Audit(writer, reader)
         self.canaries: Canaries = Canaries(reader)

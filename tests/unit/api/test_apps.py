@@ -4,8 +4,10 @@ import asyncio
 
 import pytest
 
-from postroom.store.records import RefusedAttempt
-from tests.unit.api.caller_of import House
+from postroom.message import Reception
+from postroom.outcome import Failure, FailureClass, Refused
+from postroom.store.records import AppSettings, RefusedAttempt, Settlement
+from tests.unit.api.caller_of import SENDER, House
 
 pytestmark = pytest.mark.anyio
 
@@ -120,3 +122,23 @@ async def test_what_is_gone_meanwhile_is_no_fault_of_ours(house: House) -> None:
     paths = [f"{PATH}/ci/credentials/{listed[0]['id']}"] * 2
     answers = await asyncio.gather(*(house.client.delete(path) for path in paths))
     assert sorted(it.status_code for it in answers) == [200, 404]
+
+
+async def test_what_was_refused_of_its_senders_is_told(house: House) -> None:
+    app, _ = await house.store.apps.create(AppSettings(name="Scanner", senders=(SENDER,)), "anna")
+    submission = await house.room.intake.open(app, SENDER, Reception("smtp"))
+    await submission.add_recipient("ops@contoso.example")
+    await submission.write(f"From: {SENDER}\r\nSubject: x\r\n\r\nHello\r\n".encode())
+    await submission.commit()
+    [lease] = await house.store.outbox.lease_due(1)
+    failure = Failure(FailureClass.PERMISSION, "send_as_denied", "5.2.252 SendAsDenied", "send_as_denied")
+    await house.store.outbox.settle(lease, Settlement({lease.recipients[0].recipient_id: Refused(failure)}))
+    [told] = (await house.client.get(f"{PATH}/scanner")).json()["refused_senders"]
+    assert told.pop("refused_at")
+    assert told == {
+        "sender": SENDER,
+        "mail_server": "smtp.office365.com",
+        "code": "send_as_denied",
+        "text": "5.2.252 SendAsDenied",
+        "remedy": "send_as_denied",
+    }

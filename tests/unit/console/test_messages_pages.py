@@ -5,7 +5,7 @@ import pytest
 from postroom.ids import public_id
 from postroom.message import Reception, RecipientState
 from postroom.outcome import Failure, FailureClass, Outcome, Refused, Sent, TryLater
-from postroom.store.records import DialogueLine, Settlement
+from postroom.store.records import App, AppSettings, DialogueLine, Settlement
 from tests.unit.console.visitor import PUBLIC_URL, House, Visitor
 
 pytestmark = pytest.mark.anyio
@@ -25,8 +25,8 @@ ACCEPTED = Sent("250 2.0.0 OK <abc@contoso.com> [Hostname=AM0PR04MB0001]")
 DIALOGUE = (DialogueLine(0, "C", "EHLO mail.example.lan"), DialogueLine(9, "S", "250 <script>alert(1)</script>"))
 
 
-async def hand_in(house: House, *recipients: str, subject: str = "Scan 17") -> int:
-    app = await house.store.apps.internal()
+async def hand_in(house: House, *recipients: str, subject: str = "Scan 17", app: App | None = None) -> int:
+    app = app or await house.store.apps.internal()
     submission = await house.rooms.intake.open(app, "scanner@contoso.com", Reception("smtp", "10.2.3.14", "HPA1B2"))
     for recipient in recipients or ("ops@contoso.com",):
         await submission.add_recipient(recipient)
@@ -230,3 +230,24 @@ async def test_the_overview_counts_and_names_what_is_next(house: House) -> None:
     await hand_in(house)
     page = await visitor.open("/")
     assert "Sending normally. 1 sent in the last 24 hours, 1 waiting, 0 failed." in page.text
+
+
+async def test_what_was_refused_of_its_sender_is_told_by_a_message_and_its_app_and_tried_all_the_same(
+    house: House,
+) -> None:
+    visitor = await ready(house)
+    app, _ = await house.store.apps.create(AppSettings(name="Scanner", senders=("scanner@contoso.com",)), "anna")
+    told = "smtp.office365.com refused the sender scanner@contoso.com"
+    first = await hand_in(house, app=app)
+    await attempt(house, Refused(DENIED))
+    page = await visitor.open(f"/deliveries/{public_id(first)}")
+    assert told not in page.text, "its own card tells more"
+    second = await hand_in(house, app=app)
+    for path in (f"/deliveries/{public_id(second)}", f"/apps/{public_id(app.app_id)}"):
+        page = await visitor.open(path)
+        assert told in page.text
+        assert DENIED.text in page.text
+        assert "The next message is tried all the same." in page.text
+    await attempt(house, ACCEPTED)
+    page = await visitor.open(f"/apps/{public_id(app.app_id)}")
+    assert told not in page.text

@@ -124,6 +124,7 @@ async def _page(visit: Visit, app: App, form: Form, troubles: Troubles) -> Respo
         keys=await store.api_keys.list(app.app_id),
         scopes=SCOPES,
         refused=_refused_of(app, await store.refused_clients.list()),
+        refused_senders=await store.refused_senders.of_app(app.app_id),
         api_url=f"{visit.rooms.public_url}/api/v1/messages",
         form=form,
     )

@@ -1,5 +1,6 @@
 """One message: what became of it, told by its timeline, and what a person may do about it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from starlette.exceptions import HTTPException
@@ -13,7 +14,7 @@ from postroom.errors import PostroomError
 from postroom.ids import parse_public_id, public_id
 from postroom.outcome import Failure
 from postroom.remedies import Remedy, fill, remedy
-from postroom.store.records import AttemptRow, Mailbox, MailServer, MessageDetail
+from postroom.store.records import AttemptRow, Mailbox, MailServer, MessageDetail, RefusedSender
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ async def show(visit: Visit) -> Response:
         status_remark=words.status_remark(detail.row.state),
         lines=timeline_of(detail),
         cards=failure_cards(detail, mail_server, mailbox),
+        refused_senders=await _refused_senders(visit, detail),
         trouble=visit.asked("trouble"),
     )
 
@@ -105,6 +107,13 @@ def failure_cards(detail: MessageDetail, mail_server: MailServer, mailbox: Mailb
         )
         for key, addresses in grouped.items()
     ]
+
+
+async def _refused_senders(visit: Visit, detail: MessageDetail) -> Sequence[RefusedSender]:
+    """What its sender met lately, as long as it matters to this message; a refusal of its own has its card."""
+    if detail.row.state.is_final:
+        return ()
+    return await visit.rooms.store.refused_senders.of_sender(detail.row.header_from)
 
 
 async def _find(visit: Visit) -> MessageDetail:

@@ -32,9 +32,6 @@ LIMIT 1
 -- name: mail_server_of_mailbox
 SELECT mail_server_id FROM mail_servers WHERE mailbox_id = :mailbox_id LIMIT 1
 
--- name: forget_refused_senders
-DELETE FROM refused_senders WHERE mail_server_id = :mail_server_id
-
 -- name: delete_mail_server
 DELETE FROM mail_servers WHERE mail_server_id = :mail_server_id
 
