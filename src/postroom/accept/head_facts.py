@@ -1,21 +1,21 @@
 """What a head says: everything that policy, repair and pages need to know of it. No I/O."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import msgspec
 
 from postroom.accept.readable import readable_text
-from postroom.accept.refusals import head_not_readable
+from postroom.accept.refusals import group_in_from, head_not_readable, several_senders
 from postroom.accept.signatures import Signature, find_signatures, why_body_must_stay
-from postroom.wire.address_fields import AddressEntry, AddressFieldError, read_entries
+from postroom.wire.address_fields import AddressEntry, AddressFieldError, holds_group, read_entries
 from postroom.wire.head import Field, Head
 
 IDEMPOTENCY_FIELD = b"x-idempotency-key"
 IDEMPOTENCY_KEY_LIMIT = 256
 
-_ONCE = {b"from": "From", b"sender": "Sender", b"subject": "Subject", IDEMPOTENCY_FIELD: "X-Idempotency-Key"}
-_READ = frozenset({*_ONCE, b"message-id", b"date", b"to", b"cc", b"reply-to", b"mime-version"})
+_ONCE = {b"sender": "Sender", b"subject": "Subject", IDEMPOTENCY_FIELD: "X-Idempotency-Key"}
+_READ = frozenset({*_ONCE, b"from", b"message-id", b"date", b"to", b"cc", b"reply-to", b"mime-version"})
 _MESSAGE_ID_LIMIT_BYTES = 998
 
 
@@ -23,7 +23,7 @@ class HeadFacts(msgspec.Struct, frozen=True):
     """The facts of one head."""
 
     senders: tuple[AddressEntry, ...]
-    """From's entries; none when it is missing or holds no address."""
+    """From's one entry; none when it is missing or holds no address."""
     sender_addresses: tuple[str, ...]
     """Sender's."""
     subject: str
@@ -51,6 +51,7 @@ def read_facts(head: Head, default_domain: str = "") -> HeadFacts:
     fields: dict[bytes, list[Field]] = {}
     for field in head.fields:
         fields.setdefault(field.name, []).append(field)
+    author = _read_author([head.value(field) for field in fields.get(b"from", ())], default_domain)
     for name, shown in _ONCE.items():
         if len(fields.get(name, ())) > 1:
             raise head_not_readable(f"it has more than one {shown} field")
@@ -61,7 +62,7 @@ def read_facts(head: Head, default_domain: str = "") -> HeadFacts:
     }
     signatures = find_signatures(head)
     return HeadFacts(
-        senders=_entries_of(values, b"from", default_domain),
+        senders=author,
         sender_addresses=tuple(it.address for it in _entries_of(values, b"sender", default_domain)),
         subject=readable_text(values.get(b"subject", b"")),
         message_id=values.get(b"message-id", b"")[:_MESSAGE_ID_LIMIT_BYTES].decode("ascii", "replace"),
@@ -75,11 +76,33 @@ def read_facts(head: Head, default_domain: str = "") -> HeadFacts:
     )
 
 
+def _read_author(values: Sequence[bytes], default_domain: str) -> tuple[AddressEntry, ...]:
+    """From's one entry, if any: Exchange takes no more, and that is better said here than after all the data."""
+    authors: list[AddressEntry] = []
+    for value in values:
+        try:
+            authors += _without_words(read_entries(value, default_domain))
+            is_group = holds_group(value)
+        except AddressFieldError as trouble:
+            raise head_not_readable(f"in its From field {trouble}") from None
+        if is_group:
+            raise group_in_from()
+    if len(values) > 1 or len(authors) > 1:
+        raise several_senders(tuple(author.address for author in authors))
+    return tuple(authors)
+
+
+def _without_words(entries: Sequence[AddressEntry]) -> Sequence[AddressEntry]:
+    """`Smith, John <john@example.com>`, as old devices write it, is one author."""
+    words = [entry for entry in entries if not entry.name and not entry.has_own_domain]
+    return [entry for entry in entries if entry not in words] or entries
+
+
 def _entries_of(values: Mapping[bytes, bytes], name: bytes, default_domain: str) -> tuple[AddressEntry, ...]:
     try:
         return read_entries(values[name], default_domain) if name in values else ()
     except AddressFieldError as trouble:
-        raise head_not_readable(f"in its {_ONCE[name]} field {trouble}") from None
+        raise head_not_readable(f"in its {name.decode().title()} field {trouble}") from None
 
 
 def _incomplete(values: Mapping[bytes, bytes], default_domain: str) -> dict[bytes, tuple[AddressEntry, ...]]:

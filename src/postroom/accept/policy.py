@@ -40,9 +40,10 @@ class AppRules(msgspec.Struct, frozen=True):
 
 
 def app_rules(app: App, mail_server: MailServer, mailbox: Mailbox, default_domain: str = "") -> AppRules:
-    """The app's own list, or the mail server's sender and username; Refusal when neither is there yet."""
-    own = tuple(dict.fromkeys(filter(None, (mail_server.sender, mailbox.username))))
+    """The app's own list, or all that the mailbox itself is called; Refusal when neither is there yet."""
+    own = tuple(dict.fromkeys(filter(None, (mail_server.sender, mailbox.username, mailbox.address))))
     senders = app.senders or own
+    aliases = mailbox.user.addresses if mailbox.user is not None and not app.senders else ()
     if not senders:
         raise refusals.mail_server_not_set_up(app.name)
     addresses = [sender for sender in app.senders if not sender.startswith("@")]
@@ -50,7 +51,7 @@ def app_rules(app: App, mail_server: MailServer, mailbox: Mailbox, default_domai
     return AppRules(
         app=app,
         senders=senders,
-        forms=frozenset(map(same_form, senders)),
+        forms=frozenset(map(same_form, (*senders, *aliases))),
         fallback_sender=fallback,
         recipient_domains=frozenset(same_form("@" + domain.lstrip("@")) for domain in app.recipient_domains),
         default_domain=default_domain or (own or ("",))[0].rpartition("@")[2],

@@ -209,6 +209,22 @@ def head_not_readable(why: str) -> Refusal:
     return _refuse(550, "5.6.0", "invalid_header", 422, f"The message's header cannot be read: {why}")
 
 
+def several_senders(addresses: tuple[str, ...]) -> Refusal:
+    """RFC 5322 3.6.2 allows it with a Sender; Exchange Online and most others do not take it."""
+    named = f" ({', '.join(addresses[:3])[:254]})" if addresses else ""
+    text = (
+        f"The message names several senders in From{named}, and mail servers take one; "
+        "put one address into From, and the others into Reply-To"
+    )
+    return _refuse(550, "5.6.0", "several_senders", 422, text, field="from")
+
+
+def group_in_from() -> Refusal:
+    """RFC 6854 allows it; hardly any mail server does."""
+    text = "The message names a group in From, and mail servers take one address; put one address into From"
+    return _refuse(550, "5.6.0", "several_senders", 422, text, field="from")
+
+
 def from_missing() -> Refusal:
     """RFC 5322 3.6: From and Date are the two fields that each message has."""
     text = "The message has no From field with an address; add one, such as From: name@example.com"

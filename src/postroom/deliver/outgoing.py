@@ -1,6 +1,9 @@
-"""What leaves: the stored message as it is, or, by the right Send on Behalf, with one `Sender:` of the user name.
+"""What leaves: the stored message as it is, but for its `Sender:`, which must fit the right by which it is sent.
 
-The head is edited by bytes and the rest streams by. Nothing else of a message is ever changed on its way out.
+By Send on Behalf it is the user name, by Send As there is none. By its own right a mailbox of Microsoft's may name
+itself only: Exchange checks Sender as it checks From, after all the data, and would refuse the message for what the
+program put there (microsoft365.md 2.2, 6). The head is edited by bytes and the rest streams by. Nothing else of a
+message is ever changed on its way out.
 """
 
 import re
@@ -9,8 +12,10 @@ from functools import partial
 
 import msgspec
 
+from postroom.deliver.microsoft_hosts import is_microsoft
 from postroom.deliver.transport import Parcel
-from postroom.store.records import Lease, SendRight, StoredBody
+from postroom.store.records import EmailType, Lease, SendRight, StoredBody
+from postroom.wire.address_fields import AddressFieldError, read_addresses
 
 MAX_HEAD_BYTES = 1024 * 1024
 """Far beyond what any mail server takes."""
@@ -34,9 +39,7 @@ async def make_parcel(
     lease: Lease, read_body: ReadBody, *, may_finish: Callable[[], bool], is_moving: Callable[[], None]
 ) -> Parcel:
     """The lease's message for its open recipients. Raises what reading the body raises."""
-    new_head = None
-    if lease.mail_server.send_right is SendRight.SEND_ON_BEHALF:
-        new_head = name_sender(await _read_head(read_body(lease.body)), lease.mailbox.username)
+    new_head = await _make_new_head(lease, read_body)
     head_is_ascii = new_head is None or new_head.head.isascii()
     growth = len(new_head.head) - new_head.replaces_bytes if new_head else 0
     return Parcel(
@@ -51,6 +54,40 @@ async def make_parcel(
         may_finish=may_finish,
         is_moving=is_moving,
     )
+
+
+async def _make_new_head(lease: Lease, read_body: ReadBody) -> NewHead | None:
+    server = lease.mail_server
+    is_checked = is_microsoft(server.host) or server.email_type is EmailType.GRAPH
+    if server.send_right is SendRight.OWN and not is_checked:
+        return None
+    head = await _read_head(read_body(lease.body))
+    if server.send_right is SendRight.SEND_ON_BEHALF:
+        return name_sender(head, lease.mailbox.username)
+    return remove_sender(head, own_addresses(lease) if server.send_right is SendRight.OWN else frozenset())
+
+
+def own_addresses(lease: Lease) -> frozenset[str]:
+    """By which the mailbox may name itself, aliases included; in lower case."""
+    mailbox = lease.mailbox
+    aliases = mailbox.user.addresses if mailbox.user is not None else ()
+    return frozenset(it.lower() for it in (lease.mail_server.sender, mailbox.username, mailbox.address, *aliases) if it)
+
+
+def remove_sender(head: bytes, own: frozenset[str]) -> NewHead | None:
+    """The head without its `Sender:`; None when there is none, or it is one of these."""
+    fields = _SENDER_FIELD.findall(head)
+    if not fields or (len(fields) == 1 and _names_one_of(fields[0], own)):
+        return None
+    return NewHead(len(head), _SENDER_FIELD.sub(b"", head))
+
+
+def _names_one_of(field: bytes, own: frozenset[str]) -> bool:
+    try:
+        addresses = read_addresses(field.partition(b":")[2].replace(b"\r\n", b""))
+    except AddressFieldError:
+        return False
+    return len(addresses) == 1 and addresses[0].lower() in own
 
 
 def name_sender(head: bytes, username: str) -> NewHead:

@@ -8,6 +8,7 @@ import structlog
 
 from postroom.clock import Clock
 from postroom.deliver.deadlines import Deadlines
+from postroom.deliver.microsoft_hosts import is_microsoft
 from postroom.deliver.reply_rules import TOKEN_CODES
 from postroom.deliver.smtp_connection import SmtpConnection, SmtpFailure
 from postroom.deliver.transaction import Transaction
@@ -19,9 +20,6 @@ from postroom.outcome import Outcome, StopCause, Stopped, TryLater
 from postroom.store.records import DialogueLine, EmailType, Mailbox, MailServer
 
 log = structlog.get_logger("postroom.deliver")
-
-MICROSOFT_HOSTS = (".office365.com", ".office365.us", ".outlook.com", ".partner.outlook.cn", ".hve.mx.microsoft")
-"""Behind these names nothing is ever said without TLS, whatever the settings say."""
 
 
 class Keeping(msgspec.Struct, frozen=True):
@@ -149,7 +147,7 @@ class SmtpTransport:
 
     @property
     def _uses_tls(self) -> bool:
-        return self._mail_server.use_tls or self._mail_server.host.lower().endswith(MICROSOFT_HOSTS)
+        return self._mail_server.use_tls or is_microsoft(self._mail_server.host)
 
     # Sending
 

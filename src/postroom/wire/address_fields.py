@@ -51,6 +51,17 @@ def read_entries(value: bytes, default_domain: str = "") -> tuple[AddressEntry, 
     return tuple(entries)
 
 
+def holds_group(value: bytes) -> bool:
+    """Whether a group (RFC 6854), even an empty one, stands in a field that can be read."""
+    marks = _marks(value.decode(errors="surrogateescape"))
+    for mark in marks:
+        if mark == "<":
+            _read_bracketed(marks)
+        elif mark == ":":
+            return True
+    return False
+
+
 def _marks(text: str) -> Iterator[str]:
     """Words, quoted strings and marks; comments are left out, white space is one blank."""
     depth = position = 0

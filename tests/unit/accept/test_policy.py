@@ -14,7 +14,7 @@ from postroom.accept.policy import (
     with_domain,
 )
 from postroom.errors import Refusal
-from postroom.store.records import SenderPolicy
+from postroom.store.records import Mailbox, SenderPolicy, SignedInUser
 from tests.unit.accept.fake_store import SCANNER, FakeMailboxes, FakeMailServers
 
 
@@ -38,16 +38,33 @@ async def test_an_app_without_a_list_sends_as_the_mail_servers_sender_and_userna
     assert found.senders == ("noreply@contoso.example", "robot@contoso.example")
 
 
+async def a_shared_mailbox() -> Mailbox:
+    """Opened by a person with an alias."""
+    user = SignedInUser("o", "t", "robot@contoso.example", addresses=("robot@contoso.example", "r2@contoso.example"))
+    mailbox = await FakeMailboxes().find(1)
+    return msgspec.structs.replace(mailbox, address="shared@contoso.example", user=user)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("sender", ["robot", "R2", "shared", "noreply"])
+async def test_an_app_without_a_list_sends_as_the_mailbox_by_each_of_its_addresses(sender: str) -> None:
+    app = msgspec.structs.replace(SCANNER, senders=())
+    found = app_rules(app, await FakeMailServers().default(), await a_shared_mailbox())
+    assert found.allows(f"{sender}@contoso.example")
+    assert not found.allows("boss@contoso.example")
+
+
 @pytest.mark.anyio
 async def test_an_app_with_a_list_sends_as_nobody_else() -> None:
-    found = app_rules(SCANNER, await FakeMailServers().default(), await FakeMailboxes().find(1))
+    found = app_rules(SCANNER, await FakeMailServers().default(), await a_shared_mailbox())
     assert found.senders == SCANNER.senders
+    assert not found.allows("r2@contoso.example")
 
 
 @pytest.mark.anyio
 async def test_without_a_mail_server_the_refusal_is_temporary_and_says_where_to_set_one_up() -> None:
     mail_server = msgspec.structs.replace(await FakeMailServers().default(), sender="")
-    mailbox = msgspec.structs.replace(await FakeMailboxes().find(1), username="")
+    mailbox = msgspec.structs.replace(await FakeMailboxes().find(1), username="", address="")
     with pytest.raises(Refusal, match="Admin > Server Settings > Mail Server") as caught:
         app_rules(msgspec.structs.replace(SCANNER, senders=()), mail_server, mailbox)
     assert caught.value.reply.is_temporary

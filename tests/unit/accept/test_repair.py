@@ -70,9 +70,22 @@ def test_a_head_may_name_no_sender(content: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    "said", [b"Smith, John <a@b.example>", b"Scan, <a@b.example>", b"<@relay.example:a@b.example>", b"A <a@b.example>,"]
+)
+def test_an_old_device_names_one_sender_whatever_its_name(said: bytes) -> None:
+    facts = read_facts(read_head(b"From: " + said + b"\r\n\r\n"), "contoso.example")
+    assert facts.from_addresses == ("a@b.example",)
+
+
+@pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"From: a@b.example\r\nFROM: c@d.example\r\n", "more than one From field"),
+        (b"From: a@b.example\r\nFROM: c@d.example\r\n", r"several senders in From \(a@b.example, c@d.example\)"),
+        (b"From: A <a@b.example>,\r\n <c@d.example>\r\n", r"several senders in From \(a@b.example, c@d.example\)"),
+        (b"From: a@b.example, a@b.example\r\n", "several senders in From"),
+        (b"From: a@b.example\r\nFrom:\r\n", "several senders in From"),
+        (b"From: Us: a@b.example;\r\n", "a group in From"),
+        (b"From: nobody:;\r\n", "a group in From"),
         (b"From: a@b.example\r\nSender: a@b\r\nSender: c@d\r\n", "more than one Sender field"),
         (b"From: <a@b.example> <c@d.example>\r\n", "in its From field two addresses"),
     ],
@@ -83,11 +96,9 @@ def test_an_uncertain_sender_is_refused(content: bytes, reason: str) -> None:
 
 
 def test_facts_of_a_head() -> None:
-    content = (
-        b"Received: from x\r\n\tby y\r\nFrom: A <a@b.example>,\r\n c@d.example\r\nSubject: =?utf-8?q?=C3=BC?=\r\n\r\n"
-    )
+    content = b"Received: from x\r\n\tby y\r\nFrom: A\r\n <a@b.example>\r\nSubject: =?utf-8?q?=C3=BC?=\r\n\r\n"
     facts = read_facts(read_head(content))
-    assert facts.from_addresses == ("a@b.example", "c@d.example")
+    assert facts.from_addresses == ("a@b.example",)
     assert facts.subject == "ü"
     assert facts.received == (b" from x\r\n\tby y\r\n",)
     assert (facts.message_id, facts.date) == ("", b"")
@@ -127,7 +138,7 @@ def test_replies_go_nowhere_new_when_the_old_sender_could_not_get_them(said: byt
         (b"root", "<root@contoso.example>"),
         (b"root (Cron Daemon)", "<root@contoso.example>"),
         (b"Cron Daemon <root>", "Cron Daemon <root@contoso.example>"),
-        (b'"Daemon, Cron" <root>, a@b.example', '"Daemon, Cron" <root@contoso.example>,\r\n <a@b.example>'),
+        (b'"Daemon, Cron" <root>', '"Daemon, Cron" <root@contoso.example>'),
     ],
 )
 def test_a_sender_without_a_domain_gets_the_default_one(said: bytes, wanted: str) -> None:

@@ -195,6 +195,9 @@ async def test_the_envelope_of_a_raw_message_may_stand_in_the_address(house: Hou
         (RAW + b"nul\0\r\n", "invalid_line"),
         (b"no header at all", "invalid_header"),
         (RAW.replace(b"noreply", b"boss"), "sender_not_allowed"),
+        (RAW.replace(b"noreply@contoso.example", b"noreply@contoso.example, x@contoso.example"), "several_senders"),
+        (RAW.replace(b"To: ", b"From: noreply@contoso.example\r\nTo: "), "several_senders"),
+        (RAW.replace(b"noreply@contoso.example", b"us: noreply@contoso.example;"), "several_senders"),
         (RAW.replace(b"To: ops@fabrikam.example\r\n", b""), "validation_error"),
     ],
 )

@@ -24,7 +24,7 @@ from postroom.simulator.clock import SimulatorClock
 from postroom.simulator.exchange import ExchangeServer
 from postroom.simulator.tenant import Tenant, User, contoso
 from postroom.simulator.tokens import Tokens, make_signing_key
-from postroom.store.records import StoredBody
+from postroom.store.records import SendRight, StoredBody
 from tests.unit.deliver.scripted_server import a_mail_server, a_mailbox, a_parcel, loopback
 from tests.unit.deliver.test_outgoing import a_lease
 
@@ -203,6 +203,37 @@ async def test_send_on_behalf_is_the_right_that_lets_the_message_with_its_sender
     else:
         assert isinstance(report.outcomes[0], Refused)
         assert report.outcomes[0].failure.code == "send_as_denied"
+
+
+@pytest.mark.parametrize(
+    ("right", "header_from"), [(SendRight.OWN, SCANNER), (SendRight.SEND_AS, "noreply@contoso.com")]
+)
+@pytest.mark.parametrize("is_edited", [True, False])
+async def test_a_foreign_sender_would_have_the_message_refused_and_goes(
+    exchange: ExchangeServer, right: SendRight, header_from: str, is_edited: bool
+) -> None:
+    noreply = exchange.tenant.user_by_address("noreply@contoso.com")
+    assert noreply is not None
+    exchange.tenant.grant_right("send_as", noreply.object_id, SCANNER)
+    content = f"Sender: forged@contoso.com\r\nFrom: {header_from}\r\nTo: x\r\n\r\nHello\r\n".encode()
+    mailbox = msgspec.structs.replace(a_mailbox(), username=SCANNER, address=SCANNER)
+    # By a name that is not Microsoft's, what the program wrote is left alone.
+    mail_server = a_mail_server(host=HOST if is_edited else "mail.example.test", send_right=right, sender=header_from)
+    lease = a_lease(content, mailbox=mailbox, mail_server=mail_server, envelope_sender=header_from)
+
+    async def read(body: StoredBody) -> AsyncIterator[bytes]:
+        yield content
+
+    parcel = await make_parcel(lease, read, may_finish=lambda: True, is_moving=lambda: None)
+    transport = a_transport(exchange, Entra(exchange))
+    [outcome] = (await transport.send(msgspec.structs.replace(parcel, recipients=("b@fabrikam.com",)))).outcomes
+    await transport.close()
+    if is_edited or right is SendRight.SEND_AS:
+        assert isinstance(outcome, Sent)
+        assert b"forged" not in exchange.tenant.messages[0].content
+    else:
+        assert isinstance(outcome, Refused)
+        assert outcome.failure.code == "send_as_denied"
 
 
 async def test_a_revoked_token_is_replaced_once(exchange: ExchangeServer) -> None:

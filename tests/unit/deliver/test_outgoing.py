@@ -1,4 +1,4 @@
-"""What leaves by Send on Behalf, judged by Python's own parser; everything else leaves as it was stored."""
+"""The Sender of what leaves, judged by Python's own parser; everything else leaves as it was stored."""
 
 from collections.abc import AsyncIterator
 from email.parser import BytesParser
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from postroom.deliver.outgoing import make_parcel, name_sender
 from postroom.deliver.transport import Parcel
 from postroom.message import AfterUnknown, DsnRequest, RecipientDsn
-from postroom.store.records import Lease, OpenRecipient, SendRight, StoredBody
+from postroom.store.records import EmailType, Lease, MailServer, OpenRecipient, SendRight, SignedInUser, StoredBody
 from tests.unit.deliver.scripted_server import a_mail_server, a_mailbox
 
 HEAD = b"Received: from x\r\nFrom: Reception <noreply@example.test>\r\nTo: b@example.net\r\nSubject: Hi\r\n"
@@ -53,14 +53,59 @@ async def parcel_of(lease: Lease, chunk_bytes: int = 64 * 1024) -> tuple[Parcel,
     return parcel, b"".join([chunk async for chunk in parcel.open_body()])
 
 
+MICROSOFT = "smtp.office365.com"
+GRAPH = a_mail_server(host="", email_type=EmailType.GRAPH)
+
+
 @pytest.mark.anyio
 @pytest.mark.parametrize("right", [SendRight.OWN, SendRight.SEND_AS])
-async def test_by_every_other_right_a_message_leaves_byte_by_byte_as_it_was_stored(right: SendRight) -> None:
-    content = b"Sender: x@example.test\r\n" + HEAD + BODY
-    parcel, sent = await parcel_of(a_lease(content, mail_server=a_mail_server(send_right=right)))
+@pytest.mark.parametrize("host", [MICROSOFT, "mail.example.test"])
+async def test_by_every_other_right_a_message_leaves_byte_by_byte_as_it_was_stored(right: SendRight, host: str) -> None:
+    content = HEAD + BODY
+    parcel, sent = await parcel_of(a_lease(content, mail_server=a_mail_server(send_right=right, host=host)))
     assert sent == content
     assert parcel.size_bytes == len(content)
     assert parcel.recipients == ("b@example.net", "c@example.net")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("old", [b"Sender: scanner@example.test\r\n", b"sender :\r\n\tX\r\n  <x@else.test>\r\n"])
+@pytest.mark.parametrize("host", [MICROSOFT, "mail.example.test"])
+async def test_by_send_as_no_trace_is_left_of_any_sender(old: bytes, host: str) -> None:
+    server = a_mail_server(send_right=SendRight.SEND_AS, host=host)
+    parcel, sent = await parcel_of(a_lease(old + HEAD + BODY, mail_server=server))
+    assert sent == HEAD + BODY
+    assert parcel.size_bytes == len(sent)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("sender", [b"x@else.test", b"a@b.test, c@d.test", b"<broken", b""])
+@pytest.mark.parametrize("server", [a_mail_server(host=MICROSOFT), GRAPH])
+async def test_what_exchange_would_refuse_the_message_for_goes(sender: bytes, server: MailServer) -> None:
+    content = b"Sender: " + sender + b"\r\n" + HEAD + BODY
+    parcel, sent = await parcel_of(a_lease(content, mail_server=server))
+    assert sent == HEAD + BODY
+    assert parcel.size_bytes == len(sent)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "sender",
+    [b"noreply@example.test", b"Scanner <Scanner@Example.test>", b"shared@example.test", b"alias@example.test"],
+)
+async def test_a_mailbox_may_name_itself_by_each_of_its_addresses(sender: bytes) -> None:
+    user = SignedInUser("o", "t", "scanner@example.test", addresses=("scanner@example.test", "alias@example.test"))
+    mailbox = msgspec.structs.replace(a_mailbox(), address="shared@example.test", user=user)
+    content = b"Sender: " + sender + b"\r\n" + HEAD + BODY
+    _, sent = await parcel_of(a_lease(content, mail_server=a_mail_server(host=MICROSOFT), mailbox=mailbox))
+    assert sent == content
+
+
+@pytest.mark.anyio
+async def test_other_mail_servers_get_the_sender_that_the_program_named() -> None:
+    content = b"Sender: x@else.test\r\n" + HEAD + BODY
+    _, sent = await parcel_of(a_lease(content, mail_server=a_mail_server(host="mail.example.test")))
+    assert sent == content
 
 
 @pytest.mark.anyio
