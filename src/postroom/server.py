@@ -63,6 +63,10 @@ from postroom.vault import Vault, load_or_make_key
 
 GRACE_SECONDS = 30
 PRUNE_EVERY_SECONDS = 600
+GRAPH_SECONDS = 60
+"""For each step of a request that sends: a few megabytes over a slow line."""
+GRAPH_ANSWER_SECONDS = 600
+"""For the whole of it, as after the final dot of SMTP."""
 
 PORTALS = {
     "entra.microsoft.com": "/apps",
@@ -214,7 +218,9 @@ class Server:
         return keeper
 
     def _start_worker(self, network: Network, keeper: TokenKeeper) -> None:
-        transports = Transports(network, keeper, self._clock)
+        http = http_client(network, GRAPH_SECONDS, answer_seconds=GRAPH_ANSWER_SECONDS)
+        self._stack.push_async_callback(http.aclose)
+        transports = Transports(network, keeper, self._clock, http)
         self._stack.push_async_callback(transports.close)
         # Jitter spreads retries; nobody is harmed who guesses it.
         chance = random.Random()  # noqa: S311

@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 from joserfc.jwk import RSAKey
 
+from postroom.deliver.graph_answers import RULES, GraphAnswer, outcome_of_answer
+from postroom.outcome import Refused, Sent, Stopped, TryLater, Unknown
+from postroom.remedies import remedy
 from postroom.simulator.clock import SimulatorClock
 from postroom.simulator.graph_error_table import KNOWN_ERRORS
 from postroom.simulator.tenant import contoso
@@ -15,6 +18,7 @@ from postroom.simulator.tokens import Tokens, make_signing_key
 from tests.unit.simulator.graph_client import GraphClient, start_graph
 from tests.unit.simulator.graph_troubles import TROUBLES
 
+OUTCOMES = {TryLater: "try_later", Stopped: "stopped", Refused: "refused", Unknown: "unknown"}
 ENTRIES: list[dict[str, Any]] = tomllib.loads(Path(__file__).with_name("graph.toml").read_text())["error"]
 
 
@@ -37,6 +41,27 @@ async def test_an_error_is_met_as_the_reference_has_it(graph: GraphClient, entry
     error = answer.json()["error"]
     found = {"status": answer.status_code, "code": error["code"], "message": error["message"]}
     assert found == {name: entry[name] for name in found}
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: str(entry["id"]))
+def test_an_error_means_for_the_mail_what_the_reference_says(entry: dict[str, Any]) -> None:
+    answer = GraphAnswer(entry["status"], entry["code"], entry["message"])
+    outcome = outcome_of_answer(answer, server="graph.microsoft.com", now_us=0)
+    assert not isinstance(outcome, Sent)
+    found = {
+        "outcome": OUTCOMES[type(outcome)],
+        "cause": outcome.cause.value if isinstance(outcome, Stopped) else None,
+        "failure": outcome.failure.code,
+        "remedy": outcome.failure.remedy_id,
+    }
+    assert found == {name: entry.get(name) for name in found}
+    assert remedy(entry["remedy"])
+
+
+def test_every_rule_is_met_by_some_answer() -> None:
+    answers = [GraphAnswer(entry["status"], entry["code"], entry["message"]) for entry in ENTRIES]
+    met = {next((rule for rule in RULES if rule.fits(answer)), None) for answer in answers}
+    assert [rule.code for rule in RULES if rule not in met and not rule.statuses] == []
 
 
 def test_the_simulator_is_as_sure_as_the_reference() -> None:

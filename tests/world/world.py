@@ -25,9 +25,9 @@ from postroom.accept.submission import Intake
 from postroom.deliver.transports import Transports
 from postroom.deliver.worker import Worker
 from postroom.errors import PostroomError
-from postroom.identity.sign_ins import Password
+from postroom.identity.sign_ins import Bearer, Password
 from postroom.message import MailboxState, RecipientState
-from postroom.network import Route, verifying_context
+from postroom.network import Route, http_client, verifying_context
 from postroom.store import Store
 from postroom.store.faults import Crash
 from postroom.store.records import AppSettings, Authentication, MailServerDraft, MessageDetail
@@ -69,6 +69,9 @@ class WorldSignIns:
     async def sign_in_for(self, mailbox_id: int, *, refuse_token: str | None = None) -> Password:
         return Password("scanner@world.test", "planted-password")
 
+    async def graph_sign_in_for(self, mailbox_id: int, *, refuse_token: str | None = None) -> Bearer:
+        raise NotImplementedError("there is no Graph in this world")
+
 
 class Machine:
     """What runs our server: it can stop at any moment, and start again on the same disk."""
@@ -96,7 +99,7 @@ class Machine:
         profile = local_profile(await self.store.apps.internal())
         self._server = SmtpServer(intake, self.store.apps, profile=profile)
         await self._server.start(*LISTENER)
-        self._transports = Transports(WorldNetwork(), WorldSignIns(), self._clock)
+        self._transports = Transports(WorldNetwork(), WorldSignIns(), self._clock, http_client(WorldNetwork()))
         worker = Worker(self.store, self._transports.transport_for, self._clock, self._chance)
         self._working = asyncio.create_task(worker.run())
 

@@ -33,6 +33,8 @@ class HeadFacts(msgspec.Struct, frozen=True):
     """Empty when it is missing."""
     incomplete: dict[bytes, tuple[AddressEntry, ...]]
     """The entries of To and Cc, where not one of them has a domain; with the default one."""
+    named_recipients: tuple[str, ...] | None
+    """To's and Cc's addresses; None when they cannot be read with certainty."""
     names: frozenset[bytes]
     """Of those of recipients, replies and parts that are there and not empty, in lower case."""
     received: tuple[bytes, ...]
@@ -68,6 +70,7 @@ def read_facts(head: Head, default_domain: str = "") -> HeadFacts:
         message_id=values.get(b"message-id", b"")[:_MESSAGE_ID_LIMIT_BYTES].decode("ascii", "replace"),
         date=values.get(b"date", b""),
         incomplete=_incomplete(values, default_domain),
+        named_recipients=_named_recipients(fields, head, default_domain),
         names=frozenset(name for name, value in values.items() if value),
         received=tuple(head.raw(field) for field in fields.get(b"received", ())),
         idempotency_key=_idempotency_key(values.get(IDEMPOTENCY_FIELD, b"")),
@@ -103,6 +106,18 @@ def _entries_of(values: Mapping[bytes, bytes], name: bytes, default_domain: str)
         return read_entries(values[name], default_domain) if name in values else ()
     except AddressFieldError as trouble:
         raise head_not_readable(f"in its {name.decode().title()} field {trouble}") from None
+
+
+def _named_recipients(fields: Mapping[bytes, list[Field]], head: Head, default_domain: str) -> tuple[str, ...] | None:
+    try:
+        return tuple(
+            entry.address
+            for name in (b"to", b"cc")
+            for field in fields.get(name, ())
+            for entry in read_entries(head.value(field), default_domain)
+        )
+    except AddressFieldError:
+        return None
 
 
 def _incomplete(values: Mapping[bytes, bytes], default_domain: str) -> dict[bytes, tuple[AddressEntry, ...]]:

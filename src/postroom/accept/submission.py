@@ -161,6 +161,7 @@ class Submission:
         self._head: bytearray | None = bytearray()
         self._has_eight_bit_head = False
         self._header_from = self._subject = ""
+        self._names_only_recipients = False
         self._repairs: list[str] = []
         self._is_kept = False
         self._is_abandoned = False
@@ -319,6 +320,9 @@ class Submission:
         )
         repaired = repair_head(head, facts, plan)
         self._header_from = ", ".join(repaired.from_addresses)
+        if facts.named_recipients is not None:
+            known = {recipient.lower() for recipient in self._recipients}
+            self._names_only_recipients = all(address.lower() in known for address in facts.named_recipients)
         self.internet_message_id = repaired.message_id
         self._repairs += repaired.repairs
         await self._keep_bytes(repaired.content)
@@ -379,6 +383,7 @@ class Submission:
             dsn=self._dsn(),
             idempotency=options.idempotency,
             is_canary=options.is_canary,
+            names_only_recipients=self._names_only_recipients,
         )
 
     def _dsn(self) -> DsnRequest | None:

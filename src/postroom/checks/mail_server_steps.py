@@ -100,20 +100,7 @@ class MailServerSteps:
         await self._keeper.close()
 
     async def resolve(self) -> Evidence:
-        host, port = self._draft.host, self._draft.port
-        route = self._network.route(host, port)
-        if self._network.is_rehearsal and route.address != host:
-            return Evidence(f"{host} → {route.address}:{route.port}, the simulator on this machine (rehearsal)")
-        loop = asyncio.get_running_loop()
-        try:
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (socket.gaierror, UnicodeError) as trouble:
-            text = f"The name {host} cannot be found: {getattr(trouble, 'strerror', None) or trouble}."
-            failure = Failure(FailureClass.NETWORK, "name_not_found", text, "name_not_found")
-            raise StepFailed(failure) from None
-        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-        count = f"{len(addresses)} address{'es' if len(addresses) > 1 else ''}"
-        return Evidence(f"{host} → {count}: {', '.join(addresses[:4])}{', …' if len(addresses) > 4 else ''}")
+        return await resolve(self._network, self._draft.host, self._draft.port)
 
     async def connect(self) -> Evidence:
         draft = self._draft
@@ -205,15 +192,9 @@ class MailServerSteps:
             raise self._postponed
 
     async def _read_licence(self) -> LicenceNote | None:
-        """A note beside the token, which must not fail the step."""
         if self._draft.authentication is not Authentication.OAUTH:
             return None
-        try:
-            async with asyncio.timeout(STEP_SECONDS / 2):
-                token = await self._keeper.access_token(DRAFT_MAILBOX_ID, Resource.GRAPH)
-                return await read_licence(self._http, self._provider, token)
-        except (SignInTroubleError, TimeoutError):
-            return None
+        return await read_licence_note(self._keeper, self._http, self._provider)
 
     def _with_hint(self, failed: SmtpFailure, user: str) -> SmtpFailure:
         """Exchange answers 535 5.7.3 for a name that is not the token's own as for everything else: say so."""
@@ -228,3 +209,30 @@ class MailServerSteps:
 
 def _needs_smtputf8(*addresses: str) -> bool:
     return not all(address.isascii() for address in addresses)
+
+
+async def resolve(network: Network, host: str, port: int) -> Evidence:
+    """To which addresses the name leads. StepFailed."""
+    route = network.route(host, port)
+    if network.is_rehearsal and route.address != host:
+        return Evidence(f"{host} → {route.address}:{route.port}, the simulator on this machine (rehearsal)")
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (socket.gaierror, UnicodeError) as trouble:
+        text = f"The name {host} cannot be found: {getattr(trouble, 'strerror', None) or trouble}."
+        failure = Failure(FailureClass.NETWORK, "name_not_found", text, "name_not_found")
+        raise StepFailed(failure) from None
+    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    count = f"{len(addresses)} address{'es' if len(addresses) > 1 else ''}"
+    return Evidence(f"{host} → {count}: {', '.join(addresses[:4])}{', …' if len(addresses) > 4 else ''}")
+
+
+async def read_licence_note(keeper: TokenKeeper, http: httpx2.AsyncClient, provider: Provider) -> LicenceNote | None:
+    """A note beside the token, which must not fail the step."""
+    try:
+        async with asyncio.timeout(STEP_SECONDS / 2):
+            token = await keeper.access_token(DRAFT_MAILBOX_ID, Resource.GRAPH)
+            return await read_licence(http, provider, token)
+    except (SignInTroubleError, TimeoutError):
+        return None

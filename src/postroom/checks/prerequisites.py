@@ -55,6 +55,7 @@ def can_work_together(draft: MailServerDraft, today: date | None = None) -> list
         *_judge_server(draft),
         *_judge_addresses(draft),
         *_judge_send_right(draft),
+        *_judge_method(draft),
         *(_judge_app(draft, today) if draft.authentication is Authentication.OAUTH else _judge_password(draft)),
     ]
 
@@ -65,6 +66,8 @@ def is_microsoft(host: str) -> bool:
 
 def explain_pair(draft: MailServerDraft) -> FieldTrouble | None:
     """The one table of what e-mail type, port and TLS go together: None when they do."""
+    if draft.email_type is EmailType.GRAPH:
+        return _explain_graph(draft)
     starts_with_tls = draft.email_type is EmailType.SMTPS
     if starts_with_tls and is_microsoft(draft.host):
         return FieldTrouble(
@@ -88,6 +91,14 @@ def explain_pair(draft: MailServerDraft) -> FieldTrouble | None:
             "port", "Port 465 expects TLS from the first byte. Choose the e-mail type SMTPS, or port 587."
         )
     return _explain_plain(draft) if not draft.use_tls else None
+
+
+def _explain_graph(draft: MailServerDraft) -> FieldTrouble | None:
+    if draft.port != 443:
+        return FieldTrouble("port", f"Microsoft Graph is on port 443, not on {draft.port}. Choose 443.")
+    if not draft.use_tls:
+        return FieldTrouble("use_tls", "Microsoft Graph is never spoken to without TLS. Switch Enable TLS on.")
+    return None
 
 
 def _explain_plain(draft: MailServerDraft) -> FieldTrouble | None:
@@ -187,6 +198,13 @@ def _explain_secret(client_secret: str) -> str | None:
     if any(letter.isspace() or not letter.isprintable() for letter in client_secret):
         return "The Client Secret holds a space or an invisible character: copy it again."
     return None
+
+
+def _judge_method(draft: MailServerDraft) -> Iterator[FieldTrouble]:
+    if draft.email_type is EmailType.GRAPH and draft.authentication is not Authentication.OAUTH:
+        yield FieldTrouble(
+            "authentication", "Microsoft Graph takes no password: choose OAuth, or the e-mail type SMTP."
+        )
 
 
 def _judge_password(draft: MailServerDraft) -> Iterator[FieldTrouble]:

@@ -1,13 +1,15 @@
 """Runs the checks of a mail server: each step as it happens, with the server's reply; the first failure ends it."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from typing import Protocol
 
 import httpx2
 import msgspec
 
 from postroom.checks.finding import Finding, FindingState
+from postroom.checks.graph_steps import GraphSteps
 from postroom.checks.mail_server_steps import STEP_SECONDS, MailServerSteps, Step, StepFailed
 from postroom.checks.prerequisites import can_work_together
 from postroom.clock import Clock
@@ -17,12 +19,21 @@ from postroom.identity.draft_book import DraftBook, KeepDraft
 from postroom.identity.providers import MICROSOFT, Provider
 from postroom.network import Network
 from postroom.outcome import Failure, FailureClass
-from postroom.store.records import MailServerDraft
+from postroom.store.records import DialogueLine, EmailType, MailServerDraft
 
 WHOLE_SECONDS = 45.0
 
 # Troubles that make dialling pointless; the page itself shows the others at their fields.
 _DIALLED_FIELDS = frozenset({"host", "port", "email_type", "use_tls"})
+
+
+class Steps(Protocol):
+    """One walk along the path of a way out."""
+
+    @property
+    def dialogue(self) -> Sequence[DialogueLine]: ...
+    def in_order(self) -> tuple[Step, ...]: ...
+    async def close(self) -> None: ...
 
 
 async def verify_mail_server(
@@ -33,14 +44,16 @@ async def verify_mail_server(
     http: httpx2.AsyncClient,
     provider: Provider = MICROSOFT,
 ) -> AsyncGenerator[Finding]:
-    """The findings of resolve, connect, greeting, tls, token, sign_in, sender and recipient, in the order of the path.
+    """The findings of resolve, connect, greeting, tls, token, sign_in, sender and recipient, in the order of the path;
+    Microsoft Graph greets nobody, and has its TLS while connecting.
 
     Settings that cannot work give one more, `settings`, before them. After a failure the rest is `not_run`. A refresh
     token that is rotated on the way is kept through `keep_draft` at once; when every step has passed, so is the draft
     with `verified_at_us`. Each step has 10 seconds, the whole 45. Nothing is sent.
     """
     book = DraftBook(draft, keep_draft, clock)
-    steps = MailServerSteps(book, network, http, clock, provider)
+    walk = GraphSteps if draft.email_type is EmailType.GRAPH else MailServerSteps
+    steps = walk(book, network, http, clock, provider)
     async with aclosing(_run(steps, draft)) as findings:
         has_failed = False
         async for finding in findings:
@@ -50,7 +63,7 @@ async def verify_mail_server(
             yield finding
 
 
-async def _run(steps: MailServerSteps, draft: MailServerDraft) -> AsyncGenerator[Finding]:
+async def _run(steps: Steps, draft: MailServerDraft) -> AsyncGenerator[Finding]:
     loop = asyncio.get_running_loop()
     ends_at = loop.time() + WHOLE_SECONDS
     settings = _judge_settings(draft)
@@ -69,7 +82,7 @@ async def _run(steps: MailServerSteps, draft: MailServerDraft) -> AsyncGenerator
         await steps.close()
 
 
-async def _take(step: Step, steps: MailServerSteps, draft: MailServerDraft, ends_at: float) -> Finding:
+async def _take(step: Step, steps: Steps, draft: MailServerDraft, ends_at: float) -> Finding:
     """One step, within its limit and what is left of the whole."""
     loop = asyncio.get_running_loop()
     began_at, said_before = loop.time(), len(steps.dialogue)

@@ -20,7 +20,14 @@ from postroom.store.records import Authentication, EmailType, MailServerDraft, S
 LONGEST_SECRET_DAYS = 730
 """The longest life of a client secret that Entra's page offers."""
 SECRET_DAYS = (90, 180, 365, LONGEST_SECRET_DAYS)
-PERMISSIONS = ("SMTP.Send", "offline_access", "User.Read")
+GRAPH_HOST = "graph.microsoft.com"
+
+
+def permissions_of(draft: MailServerDraft) -> tuple[str, ...]:
+    """What this way of sending needs, and no more."""
+    sending = "Mail.Send" if draft.email_type is EmailType.GRAPH else "SMTP.Send"
+    return (sending, "offline_access", "User.Read")
+
 
 STEP_FIELDS: dict[str, frozenset[str]] = {
     "server": frozenset({"host", "port", "email_type", "use_tls", "ehlo_name"}),
@@ -159,7 +166,19 @@ def read_server(draft: MailServerDraft, form: Form) -> tuple[MailServerDraft, Tr
         email_type=EmailType(email_type) if email_type in list(EmailType) else draft.email_type,
         use_tls=form.is_on("use_tls"),
     )
+    changed = _follow_email_type(changed, draft.email_type)
     return changed, troubles_of(changed, "server")
+
+
+def _follow_email_type(draft: MailServerDraft, before: EmailType) -> MailServerDraft:
+    """Who chooses Graph, or leaves it, means the server that goes with it."""
+    is_graph, was_graph = draft.email_type is EmailType.GRAPH, before is EmailType.GRAPH
+    if is_graph and not was_graph and draft.host != GRAPH_HOST:
+        return change_draft(draft, host=GRAPH_HOST, port=443, use_tls=True)
+    if was_graph and not is_graph and draft.host == GRAPH_HOST:
+        fresh = MailServerDraft()
+        return change_draft(draft, host=fresh.host, port=fresh.port, use_tls=True)
+    return draft
 
 
 def read_addresses(draft: MailServerDraft, form: Form) -> tuple[MailServerDraft, Troubles]:

@@ -57,7 +57,7 @@ def waiting_words(waits_for: str, username: str) -> str:
 def server_name(host: str) -> str:
     """Microsoft 365 under its own name, any other mail server under its host's."""
     name = host.partition(":")[0].lower()
-    is_microsoft = name.endswith((".office365.com", ".outlook.com", ".protection.outlook.com"))
+    is_microsoft = name.endswith((".office365.com", ".outlook.com", "graph.microsoft.com"))
     return "Microsoft 365" if is_microsoft else name or _("the mail server")
 
 

@@ -43,7 +43,10 @@ _PROBE_US = {
 }
 """After so long one message tries whether the cause is gone; a change at Microsoft takes up to an hour to act."""
 _PROBED_CODES = frozenset(
-    {"token_not_accepted", "token_expires_soon", "app_not_allowed", "mailbox_logon_failed", "tls_not_trusted"}
+    {
+        *("token_not_accepted", "token_expires_soon", "app_not_allowed", "mailbox_logon_failed", "tls_not_trusted"),
+        "graph_not_allowed",
+    }
 )
 """Causes that often heal by themselves. A wrong password is not tried again: that would lock the account."""
 

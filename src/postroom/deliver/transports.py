@@ -2,15 +2,22 @@
 
 import asyncio
 import contextlib
+from typing import Protocol
 
+import httpx2
 import msgspec
 
 from postroom.clock import Clock
+from postroom.deliver.graph_transport import GraphSignInSource, GraphTransport
 from postroom.deliver.smtp_transport import SmtpTransport
 from postroom.deliver.transport import Transport
 from postroom.identity.sign_ins import SignInSource
 from postroom.network import Network
 from postroom.store.records import Authentication, EmailType, Mailbox, MailServer
+
+
+class AllSignIns(SignInSource, GraphSignInSource, Protocol):
+    """For every way out."""
 
 
 class _Settings(msgspec.Struct, frozen=True):
@@ -30,8 +37,9 @@ class _Settings(msgspec.Struct, frozen=True):
 class Transports:
     """Hands out transports, replaces them when their settings change, and closes them at the end."""
 
-    def __init__(self, network: Network, sign_ins: SignInSource, clock: Clock) -> None:
+    def __init__(self, network: Network, sign_ins: AllSignIns, clock: Clock, http: httpx2.AsyncClient) -> None:
         self._network = network
+        self._http = http
         self._sign_ins = sign_ins
         self._clock = clock
         self._current: dict[tuple[int, int], tuple[_Settings, Transport]] = {}
@@ -46,9 +54,14 @@ class Transports:
             return known[1]
         if known is not None:
             self._retire(known[1])
-        transport = SmtpTransport(self._network, self._sign_ins, self._clock, mail_server, mailbox)
+        transport = self._make(mail_server, mailbox)
         self._current[key] = (settings, transport)
         return transport
+
+    def _make(self, mail_server: MailServer, mailbox: Mailbox) -> Transport:
+        if mail_server.email_type is EmailType.GRAPH:
+            return GraphTransport(self._http, self._sign_ins, self._clock, mail_server, mailbox)
+        return SmtpTransport(self._network, self._sign_ins, self._clock, mail_server, mailbox)
 
     async def close(self) -> None:
         """Close all of them, each politely and in its own time."""

@@ -34,6 +34,9 @@ class Resource(StrEnum):
 
     SMTP = "smtp"
     GRAPH = "graph"
+    """To read who signed in."""
+    GRAPH_MAIL = "graph mail"
+    """To send by Graph."""
 
 
 @dataclass

@@ -11,6 +11,7 @@ import msgspec
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
 from postroom.identity.providers import OPENID_SCOPES, Provider
+from postroom.store.records import EmailType
 
 Form = Mapping[str, str]
 
@@ -39,7 +40,13 @@ class SignInAttempt(msgspec.Struct, frozen=True):
 
 
 def begin_sign_in(
-    provider: Provider, client: Client, redirect_url: str, *, username: str, select_account: bool = False
+    provider: Provider,
+    client: Client,
+    redirect_url: str,
+    *,
+    username: str,
+    select_account: bool = False,
+    email_type: EmailType = EmailType.SMTP,
 ) -> tuple[SignInAttempt, str]:
     """A new attempt, and the address to which the person's browser goes.
 
@@ -57,7 +64,7 @@ def begin_sign_in(
         "response_type": "code",
         "redirect_uri": redirect_url,
         "response_mode": "query",
-        "scope": " ".join(provider.sign_in_scopes),
+        "scope": " ".join(provider.sign_in_scopes(email_type)),
         "state": attempt.state,
         "nonce": attempt.nonce,
         "code_challenge": create_s256_code_challenge(attempt.code_verifier),
@@ -67,8 +74,8 @@ def begin_sign_in(
     return attempt, f"{provider.authorize_url(client.tenant)}?{urlencode(query)}"
 
 
-def code_form(provider: Provider, client: Client, attempt: SignInAttempt, code: str) -> Form:
-    """What redeems the code. One resource only, so that of SMTP; Graph's token comes from the refresh token."""
+def code_form(client: Client, attempt: SignInAttempt, code: str, scope: str) -> Form:
+    """What redeems the code, for one resource only; another one's token comes from the refresh token."""
     return {
         "grant_type": "authorization_code",
         "client_id": client.client_id,
@@ -76,7 +83,7 @@ def code_form(provider: Provider, client: Client, attempt: SignInAttempt, code: 
         "code": code,
         "redirect_uri": attempt.redirect_url,
         "code_verifier": attempt.code_verifier,
-        "scope": _scopes_of(provider.smtp_scope),
+        "scope": _scopes_of(scope),
     }
 
 

@@ -9,6 +9,8 @@ from urllib.parse import quote
 
 import msgspec
 
+from postroom.store.records import EmailType
+
 OPENID_SCOPES = ("offline_access", "openid", "profile", "email")
 
 # The words that stand for "any tenant": with them other organisations' accounts could sign in too.
@@ -32,6 +34,7 @@ class Provider(msgspec.Struct, frozen=True):
     graph_host: str = "graph.microsoft.com"
     smtp_scope: str = "https://outlook.office.com/SMTP.Send"
     graph_scope: str = "https://graph.microsoft.com/User.Read"
+    graph_mail_scope: str = "https://graph.microsoft.com/Mail.Send"
 
     def authorize_url(self, tenant: str) -> str:
         return f"{self._base(tenant)}/oauth2/v2.0/authorize"
@@ -50,10 +53,13 @@ class Provider(msgspec.Struct, frozen=True):
     def graph_url(self, path: str) -> str:
         return f"https://{self.graph_host}/v1.0{path}"
 
-    @property
-    def sign_in_scopes(self) -> tuple[str, ...]:
+    def sending_scope(self, email_type: EmailType) -> str:
+        """The one permission that this way of sending needs."""
+        return self.graph_mail_scope if email_type is EmailType.GRAPH else self.smtp_scope
+
+    def sign_in_scopes(self, email_type: EmailType) -> tuple[str, ...]:
         """What one sign-in asks consent for; each token is for one resource all the same."""
-        return (self.smtp_scope, self.graph_scope, *OPENID_SCOPES)
+        return (self.sending_scope(email_type), self.graph_scope, *OPENID_SCOPES)
 
     def _base(self, tenant: str) -> str:
         return f"https://{self.login_host}/{quote(tenant, safe='')}"

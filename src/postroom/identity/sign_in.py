@@ -77,6 +77,7 @@ class SignIns:
             redirect_url,
             username=draft.username,
             select_account=select_account,
+            email_type=draft.email_type,
         )
         expires_at_us = self._clock.now_us() + LIFETIME_US
         self._pending[attempt.state] = _Pending(attempt, session_id, draft, expires_at_us)
@@ -119,17 +120,18 @@ class SignIns:
         if not code:
             raise _restart("Microsoft sent no code back.")
         client = _client_of(draft)
-        smtp = await self._ask(client, code_form(provider, client, pending.attempt, code))
-        self._check_scopes(draft, smtp, provider.smtp_scope)
-        who = await self._check_id_token(client, smtp.id_token, pending.attempt.nonce)
-        graph = await self._ask(client, refresh_form(client, smtp.refresh_token, provider.graph_scope))
+        scope = provider.sending_scope(draft.email_type)
+        sending = await self._ask(client, code_form(client, pending.attempt, code, scope))
+        self._check_scopes(draft, sending, scope)
+        who = await self._check_id_token(client, sending.id_token, pending.attempt.nonce)
+        graph = await self._ask(client, refresh_form(client, sending.refresh_token, provider.graph_scope))
         profile = await read_profile(self._http, provider, graph.access_token)
         _match_account(draft, who, profile)
         return msgspec.structs.replace(
             draft,
             user=_user_of(who, profile),
-            refresh_token=graph.refresh_token or smtp.refresh_token,
-            scopes=tuple(dict.fromkeys((*smtp.scopes, *graph.scopes))),
+            refresh_token=graph.refresh_token or sending.refresh_token,
+            scopes=tuple(dict.fromkeys((*sending.scopes, *graph.scopes))),
             granted_at_us=self._clock.now_us(),
             verified_at_us=None,
         )

@@ -97,6 +97,11 @@ class TokenKeeper:
         token = await self._token(grant, Resource.SMTP, refuse_token)
         return Bearer(grant.address or grant.username, token)
 
+    async def graph_sign_in_for(self, mailbox_id: int, *, refuse_token: str | None = None) -> Bearer:
+        """A token that may send by Graph; see GraphSignInSource."""
+        grant = await self._open(mailbox_id)
+        return Bearer(grant.address or grant.username, await self._token(grant, Resource.GRAPH_MAIL, refuse_token))
+
     async def access_token(
         self, mailbox_id: int, resource: Resource = Resource.SMTP, *, refuse_token: str | None = None
     ) -> str:
@@ -153,7 +158,7 @@ class TokenKeeper:
         due = self._desk(grant).find_due(grant, now_us, AHEAD_US)
         renewed_at_us = max(grant.renewed_at_us or 0, grant.granted_at_us or 0)
         is_idle = bool(grant.refresh_token) and now_us - renewed_at_us >= IDLE_RENEWAL_US
-        return due or ([Resource.SMTP] if is_idle else [])
+        return due or ([_sending_resource(grant)] if is_idle else [])
 
     async def _stop(self, grant: Grant, outcome: Stopped) -> None:
         try:
@@ -253,10 +258,20 @@ class TokenKeeper:
         return answer
 
     def _scope_of(self, resource: Resource) -> str:
-        return self._provider.smtp_scope if resource is Resource.SMTP else self._provider.graph_scope
+        return {
+            Resource.SMTP: self._provider.smtp_scope,
+            Resource.GRAPH: self._provider.graph_scope,
+            Resource.GRAPH_MAIL: self._provider.graph_mail_scope,
+        }[resource]
 
     def _desk(self, grant: Grant) -> Desk:
         return self._desks.setdefault(grant.mailbox_id, Desk())
+
+
+def _sending_resource(grant: Grant) -> Resource:
+    """What its consent is for: a mailbox that sends by Graph alone was never asked for SMTP."""
+    names = {scope.rpartition("/")[2].lower() for scope in grant.scopes}
+    return Resource.GRAPH_MAIL if "mail.send" in names and "smtp.send" not in names else Resource.SMTP
 
 
 def _needs_a_person(mailbox: Mailbox) -> bool:

@@ -13,6 +13,8 @@ from postroom.store.records import Mailbox
 
 GRAPH_REQUESTS = 4
 """At a time (microsoft365.md 3.3)."""
+GRAPH_MESSAGE_LIMIT_BYTES = 3_000_000
+"""A request of about 4 MB holds so much in base64 (microsoft365.md 3.3)."""
 
 MESSAGE_RECOVERY_US = 5 * MINUTE_US
 """For one message a minute more."""

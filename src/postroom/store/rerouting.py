@@ -14,7 +14,7 @@ from postroom.clock import HOUR_US, MINUTE_US
 from postroom.message import MailboxState
 from postroom.outcome import StopCause
 from postroom.store.database import Connection, Row, to_json
-from postroom.store.pace import pace_of
+from postroom.store.pace import GRAPH_MESSAGE_LIMIT_BYTES, pace_of
 from postroom.store.records import EmailType, Mailbox, MailServer
 from postroom.store.refused_senders import BELIEVED_US
 from postroom.store.rows import mailbox_of, ready_us
@@ -68,6 +68,8 @@ class _Mover:
             self._move(way, "movable_deliveries", f"{_name(server)} cannot send: {trouble.reason}", kept=trouble.kept)
         elif self._has_refused_senders(server):
             self._move(way, "movable_of_refused_senders", f"{_name(server)} refused its sender lately")
+        elif server.email_type is EmailType.GRAPH:
+            self._move(way, "movable_that_graph_cannot_send", "Microsoft Graph has no envelope or cannot take its size")
 
     def _has_refused_senders(self, server: MailServer) -> bool:
         found = self._connection.row(
@@ -132,6 +134,7 @@ class _Mover:
                 homes=to_json(homes),
                 needs_to_fit_graph=int(target.server.email_type is EmailType.GRAPH),
                 refused_since_us=self._refused_since,
+                graph_limit_bytes=GRAPH_MESSAGE_LIMIT_BYTES,
                 limit=room + kept,
             )
             self._put(rows[kept:], origin, target, reason)

@@ -397,3 +397,22 @@ async def test_only_a_user_of_this_machine_may_leave_the_domain_out(store: FakeS
     submission = await begin(intake)
     with pytest.raises(Refusal, match="not a complete address"):
         await submission.add_recipient("root")
+
+
+@pytest.mark.parametrize(
+    ("fields", "fits"),
+    [
+        ("To: BOB@fabrikam.example\r\n", True),
+        ("To: Bob <bob@fabrikam.example>\r\nCc: eve@fabrikam.example\r\n", False),
+        ("Subject: no recipients named\r\n", True),
+        ("To: undisclosed-recipients:;\r\n", True),
+        ('To: "not closed <bob@fabrikam.example>\r\n', False),
+    ],
+)
+async def test_whether_the_header_names_only_recipients_is_known(
+    intake: Intake, store: FakeStore, fields: str, fits: bool
+) -> None:
+    submission = await begin(intake)
+    await submission.write(f"From: scanner@contoso.example\r\n{fields}\r\nHello\r\n".encode())
+    await submission.commit()
+    assert store.outbox.kept[-1].names_only_recipients is fits

@@ -17,7 +17,7 @@ from postroom.deliver.transport import Parcel
 from postroom.deliver.transports import Transports
 from postroom.identity.sign_ins import Bearer, Password, SignIn
 from postroom.message import DsnRequest, RecipientDsn
-from postroom.network import Rehearsal
+from postroom.network import Rehearsal, http_client
 from postroom.outcome import FailureClass, Outcome, Refused, Sent, StopCause, Stopped, TryLater, Unknown
 from postroom.simulator.authority import Authority
 from postroom.simulator.clock import SimulatorClock
@@ -73,11 +73,14 @@ class Entra:
             )
         return Bearer(SCANNER, self._token)
 
+    async def graph_sign_in_for(self, mailbox_id: int, *, refuse_token: str | None = None) -> Bearer:
+        raise NotImplementedError("this is about SMTP")
+
 
 @pytest.fixture
 async def transports(exchange: ExchangeServer) -> AsyncIterator[Transports]:
     network = Rehearsal({(HOST, 587): ("127.0.0.1", exchange.port)}, AUTHORITY.pem.decode(), "http://localhost")
-    transports = Transports(network, Entra(exchange), SystemClock())
+    transports = Transports(network, Entra(exchange), SystemClock(), http_client(network))
     yield transports
     await transports.close()
 

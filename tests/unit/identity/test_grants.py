@@ -50,7 +50,7 @@ def test_no_two_attempts_share_a_secret_and_the_verifier_has_the_length_of_rfc_7
 
 def test_the_code_is_redeemed_for_one_resource_only() -> None:
     attempt, _ = begin_sign_in(MICROSOFT, CLIENT, REDIRECT, username="a@b.c")
-    form = code_form(MICROSOFT, CLIENT, attempt, "the-code")
+    form = code_form(CLIENT, attempt, "the-code", MICROSOFT.smtp_scope)
     assert form["scope"] == f"{SMTP_SEND} offline_access openid profile email"
     assert form["code_verifier"] == attempt.code_verifier
     assert (form["grant_type"], form["code"], form["redirect_uri"]) == ("authorization_code", "the-code", REDIRECT)

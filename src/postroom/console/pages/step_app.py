@@ -5,7 +5,7 @@ from datetime import timedelta
 from msgspec.structs import replace
 from starlette.responses import Response
 
-from postroom.console.drafts import PERMISSIONS, SECRET_DAYS, default_secret_end, read_app
+from postroom.console.drafts import SECRET_DAYS, default_secret_end, permissions_of, read_app
 from postroom.console.forms import Troubles
 from postroom.console.pages.step import keep_and_go, load_draft, load_draft_to_change, step_page
 from postroom.console.times import moment
@@ -39,7 +39,7 @@ async def _page(visit: Visit, draft: MailServerDraft, troubles: Troubles) -> Res
         "app",
         draft,
         troubles,
-        permissions=PERMISSIONS,
+        permissions=permissions_of(draft),
         has_secret=bool(draft.client_secret),
         secret_end=draft.secret_ends_on or default_secret_end(visit.now_us),
         secret_ends={days: today + timedelta(days=days) for days in SECRET_DAYS},

@@ -2,7 +2,7 @@
 
 from starlette.responses import RedirectResponse, Response
 
-from postroom.console.drafts import PERMISSIONS, missing_before_check, take_sign_in
+from postroom.console.drafts import missing_before_check, permissions_of, take_sign_in
 from postroom.console.language import _
 from postroom.console.pages.step import load_draft, load_draft_to_change, step_page
 from postroom.console.visit import Visit, refuse
@@ -70,6 +70,6 @@ async def _page(visit: Visit, draft: MailServerDraft, refused: SignInRefused | N
         {"": failure.text} if failure else None,
         failure=failure,
         remedy=fill(remedy(failure.remedy_id), values) if failure else None,
-        permissions=PERMISSIONS,
+        permissions=permissions_of(draft),
         granted=[scope.rpartition("/")[2] for scope in draft.scopes],
     )

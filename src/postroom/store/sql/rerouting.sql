@@ -26,7 +26,7 @@ WHERE coalesce(given.home_mail_server_id, given.mail_server_id) IN (SELECT value
                   WHERE refused_senders.mail_server_id = :target_id AND refused_at_us > :refused_since_us
                     AND refused_senders.sender = lower(messages.header_from))
   AND (NOT :needs_to_fit_graph
-       OR (messages.names_only_recipients AND given.open_recipients = messages.recipient_count
+       OR (messages.names_only_recipients AND messages.size_bytes <= :graph_limit_bytes AND given.open_recipients = messages.recipient_count
            AND NOT EXISTS (SELECT 1 FROM attempts
                            WHERE attempts.message_id = given.message_id AND attempts.mail_server_id <> :target_id
                              AND attempts.outcomes LIKE '%"type":"unknown"%')))
@@ -49,10 +49,25 @@ WHERE coalesce(given.home_mail_server_id, given.mail_server_id) IN (SELECT value
                   WHERE refused_senders.mail_server_id = :target_id AND refused_at_us > :refused_since_us
                     AND refused_senders.sender = lower(messages.header_from))
   AND (NOT :needs_to_fit_graph
-       OR (messages.names_only_recipients AND given.open_recipients = messages.recipient_count
+       OR (messages.names_only_recipients AND messages.size_bytes <= :graph_limit_bytes AND given.open_recipients = messages.recipient_count
            AND NOT EXISTS (SELECT 1 FROM attempts
                            WHERE attempts.message_id = given.message_id AND attempts.mail_server_id <> :target_id
                              AND attempts.outcomes LIKE '%"type":"unknown"%')))
+ORDER BY given.lane, given.turn, given.delivery_id LIMIT :limit
+
+-- name: movable_that_graph_cannot_send
+-- Of the first that are due at a mail server of Graph's, those that do not fit it; to one of another kind.
+SELECT given.delivery_id, given.message_id, given.lane, messages.app_id,
+       coalesce(given.home_mail_server_id, given.mail_server_id) AS home
+FROM (
+    SELECT * FROM deliveries WHERE stage = 'due' AND mail_server_id = :mail_server_id
+    ORDER BY lane, turn, delivery_id LIMIT 500
+) AS given
+CROSS JOIN messages ON messages.message_id = given.message_id
+WHERE coalesce(given.home_mail_server_id, given.mail_server_id) IN (SELECT value FROM json_each(:homes))
+  AND NOT :needs_to_fit_graph
+  AND (NOT messages.names_only_recipients OR messages.size_bytes > :graph_limit_bytes
+       OR given.open_recipients < messages.recipient_count)
 ORDER BY given.lane, given.turn, given.delivery_id LIMIT :limit
 
 -- name: move_deliveries
