@@ -2,7 +2,8 @@
 
 `python -m tests.faults.witness LEDGER [SECONDS]` prints its port and serves until it is ended. Each message becomes
 one line of LEDGER before it is answered; the answer follows after a pause of at most SECONDS. `550@` is refused,
-`451@` put off, and a message to `hold@` is not answered the first time. Nothing here comes from our own wire code.
+`451@` put off, `later@` put off the first time, and a message to `hold@` is not answered the first time. Nothing here
+comes from our own wire code.
 """
 
 import asyncio
@@ -133,7 +134,8 @@ class Conversation(asyncio.Protocol):
         address = found[1].decode() if found else ""
         if address.startswith("550"):
             self._say("550 5.1.1 No such person")
-        elif address.startswith("451"):
+        elif address.startswith("451") or (address.startswith("later") and address not in self._held_once):
+            self._held_once.add(address)
             self._say("451 4.7.0 Come back later")
         else:
             self._recipients.append(address)
