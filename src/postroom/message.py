@@ -39,7 +39,8 @@ TRANSITIONS: dict[RecipientState, frozenset[RecipientState]] = {
 CRASH_COLUMN: dict[RecipientState, str] = {
     _S.SCHEDULED: "found again at start",
     _S.QUEUED: "found again at start",
-    _S.SENDING: "this node's leases end at start, another's by time; the open attempt becomes unknown",
+    _S.SENDING: "this node's leases end at start, another's by time; the open attempt becomes unknown, and after "
+    "a third crash its message is held",
     _S.DEFERRED: "found again at start",
     _S.HELD: "stays",
     _S.SENT: "stays until pruned",

@@ -7,6 +7,8 @@ from postroom.message import Lane
 from postroom.outcome import StopCause, Unknown
 from postroom.store.faults import Crash
 from postroom.store.records import Lease, MessageDetail
+from postroom.store.routing import RuleKind
+from postroom.store.ways import NewRule
 from tests.contract.kept_store import REFUSED, SENT, KeptStore, later, stopped
 
 pytestmark = pytest.mark.anyio
@@ -179,3 +181,16 @@ async def test_what_a_person_releases_is_tried_alone_and_held_at_once_when_we_go
     assert await machine.leased() == [urgent, poison]
     await machine.crash()
     assert (await machine.kept.states(poison), await machine.kept.states(urgent)) == (["held"], ["queued"])
+
+
+async def test_a_suspect_whose_way_is_stopped_keeps_no_other_suspect_waiting(machine: Machine) -> None:
+    kept = machine.kept
+    other = await kept.add_mail_server("other", shares_mailbox=True)
+    first = await kept.keep()
+    await kept.store.ways.replace_rules([NewRule(RuleKind.SENDER, "other@contoso.com", other.mail_server_id)], "anna")
+    new = kept.message(sender="other@contoso.com")
+    await kept.store.outbox.keep(new)
+    assert sorted(await machine.leased()) == sorted([first, new.message_id])
+    await machine.crash()
+    await kept.write("UPDATE mail_servers SET cause = 'settings', since_us = 1 WHERE mail_server_id = 1")
+    assert await machine.leased() == [new.message_id]

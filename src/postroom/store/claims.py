@@ -124,7 +124,7 @@ def _choose(
 
 def _next_in_order(connection: Connection, ways: Sequence[OpenWay], rooms: Rooms, free_slots: int) -> list[Row]:
     """By lane, then by turn, over all ways of the mailbox."""
-    suspect_id = suspect_that_may_go(connection, ways[0].mail_server.mailbox_id)
+    suspect_id = suspect_that_may_go(connection, [way.mail_server.mail_server_id for way in ways])
     rows = [
         row
         for way in ways

@@ -33,9 +33,9 @@ def count_crashes(connection: Connection, leases: Sequence[Row]) -> set[int]:
     return {row["delivery_id"] for row in rows}
 
 
-def suspect_that_may_go(connection: Connection, mailbox_id: int) -> int | None:
-    """The mailbox's next suspect; None while any other is in flight. Who was in the fewest crashes goes first."""
-    row = connection.row("next_suspect", mailbox_id=mailbox_id)
+def suspect_that_may_go(connection: Connection, mail_server_ids: Sequence[int]) -> int | None:
+    """Their next suspect; None while any other is in flight. Who was in the fewest crashes goes first."""
+    row = connection.row("next_suspect", mail_servers=to_json(mail_server_ids))
     return None if row is None else row["delivery_id"]
 
 
