@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Write the pages of docs/ that are made from the code; a test holds them equal."""
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from postroom.api.openapi import make_document
 from postroom.api.routes import BASE, ROUTES, Route
 from postroom.message import CRASH_COLUMN, TRANSITIONS
 from postroom.metrics import COUNTED_METRICS, READ_METRICS, Declared
+from postroom.remedies import remedy
 from postroom.settings import setting_keys
 from postroom.simulator.aadsts import read_problems
 from postroom.simulator.faults import FAULTS, STAGES
@@ -225,7 +227,66 @@ def _describe_metric(metric: Declared) -> str:
     return f"### {metric.full_name}\n\n{metric.kind.capitalize()}. {metric.help_text}{told}\n"
 
 
+SAYINGS = (
+    (
+        "stopped",
+        "The mail server stops, and mail waits",
+        "No mail is failed for it. *Until* is what a page says after *waiting for*.",
+    ),
+    (
+        "try_later",
+        "The message is tried again",
+        "By itself, later each time; where it was told to slow down, the mailbox slows down.",
+    ),
+    (
+        "refused",
+        "The message fails",
+        "For the recipients about whom it was said, with the mail server's words and what to do.",
+    ),
+)
+WORDS_FOR = {
+    "{mailbox}": "the mailbox",
+    "{host}": "the mail server",
+    "{username}": "the user name",
+    "{sender}": "the sender",
+}
+
+
+def replies_page() -> str:
+    parts = [
+        "# What mail servers answer\n",
+        STAMP,
+        "Each answer that is known, and what becomes of the mail. It is told by reply code, enhanced code and words;\n"
+        "one that is not here is judged by its class: what begins with 4 is tried again, what begins with 5 fails the\n"
+        "message, or stops the mail server where nothing was said about a message yet (at sign-in). Beside each is\n"
+        "where it is known from: A read in a document of the vendor's, B met by people, C not confirmed.\n",
+    ]
+    entries = [entry for name in ("replies", "providers") for entry in _entries_of(name)]
+    for outcome, title, explanation in SAYINGS:
+        parts += [f"## {title}\n", f"{explanation}\n"]
+        parts += ["| To | The mail server says | Code | What it means | Known |", "|---|---|---|---|---|"]
+        parts += [_reply_line(entry) for entry in entries if entry["outcome"] == outcome]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _entries_of(name: str) -> list[dict[str, Any]]:
+    path = DOCS.parent / "tests" / "reference" / f"{name}.toml"
+    found: list[dict[str, Any]] = tomllib.loads(path.read_text(encoding="utf-8"))["reply"]
+    return found
+
+
+def _reply_line(entry: dict[str, Any]) -> str:
+    said = " ".join(entry["reply"].split()).replace("|", "\\|").replace("`", "'")
+    meaning = remedy(entry["remedy"]).title
+    for placeholder, word in WORDS_FOR.items():
+        meaning = meaning.replace(placeholder, word)
+    until = f"; until: {entry['cause']}" if "cause" in entry else ""
+    return f"| {entry['command']} | `{said}` | `{entry['code']}` | {meaning}{until} | {entry['confidence']} |"
+
+
 PAGES = {
+    "replies.md": replies_page,
     "metrics.md": metrics_page,
     "api.md": api_page,
     "settings.md": settings_page,

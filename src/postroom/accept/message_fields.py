@@ -7,7 +7,7 @@ import msgspec
 
 from postroom.accept.policy import ascii_domain
 from postroom.accept.readable import readable_text
-from postroom.wire.address_fields import AddressFieldError, read_entries
+from postroom.wire.address_fields import AddressFieldError, holds_group, read_entries
 from postroom.wire.paths import AddressError, check_address
 
 SUBJECT_LIMIT = 2_000
@@ -89,9 +89,10 @@ def parse_named_address(text: str, name: str = "") -> NamedAddress:
         raise ValueError("it holds a control character, such as a line end")
     try:
         entries = read_entries(text.encode())
+        is_group = holds_group(text.encode())
     except (AddressFieldError, UnicodeEncodeError) as trouble:
         raise ValueError(str(trouble)) from None
-    if len(entries) != 1:
+    if len(entries) != 1 or is_group:
         raise ValueError("it is not one address, such as name@example.com or Name <name@example.com>")
     address = _with_ascii_domain(entries[0].address)
     try:

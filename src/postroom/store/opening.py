@@ -3,6 +3,8 @@
 import sqlite3
 from pathlib import Path
 
+import structlog
+
 from postroom.clock import Clock
 from postroom.errors import DataFolderError, VaultKeyError
 from postroom.ids import IdMaker
@@ -13,6 +15,8 @@ from postroom.store.migrations import migrate
 from postroom.store.settling import end_leases_of_earlier_boots
 from postroom.store.statements import load_statements
 from postroom.vault import Vault
+
+log = structlog.stdlib.get_logger("postroom.store")
 
 NODE = "node0"  # SQLite serves one node
 _CHECK_TEXT = b"Postroom's vault key opens this"
@@ -86,9 +90,13 @@ class Opening:
                 connection.change(
                     "count_readiness_until", heartbeat_at_us=self.last_heartbeat_us, now_us=connection.now_us
                 )
+            has_crashed = before["stopped_at_us"] is None
             self.interrupted_attempts = end_leases_of_earlier_boots(
-                connection, NODE, self.owner, has_crashed=before["stopped_at_us"] is None
+                connection, NODE, self.owner, has_crashed=has_crashed
             )
             connection.commit()
         finally:
             connection.roll_back()
+        if has_crashed and self.interrupted_attempts:
+            # What was being sent may be the reason: it goes again one message at a time.
+            log.warning("went_down_while_sending", attempts=self.interrupted_attempts)

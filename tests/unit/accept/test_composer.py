@@ -225,7 +225,17 @@ def test_an_address_is_read_as_people_write_it(text: str, wanted: NamedAddress) 
 
 
 @pytest.mark.parametrize(
-    "text", ["", "root", "a@b.example, c@d.example", "a@b.example\r\nBcc: x@y", "<a b@c>", "x\0@y.z", "a@b@c <"]
+    "text",
+    [
+        "",
+        "root",
+        "a@b.example, c@d.example",
+        "a@b.example\r\nBcc: x@y",
+        "<a b@c>",
+        "x\0@y.z",
+        "a@b@c <",
+        "us: a@b.example;",
+    ],
 )
 def test_what_is_no_single_address_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"[a-z]"):
