@@ -95,6 +95,10 @@ _SIGN_IN_RULES = (
         smtp_codes=(500, 501, 502, 503), commands=("AUTH",),
     ),
     Rule(
+        "out_of_step", _STOP, Class.LOCAL, "unexpected_reply", Cause.MAIL_SERVER_AWAY,
+        smtp_codes=(503,), commands=("EHLO", "STARTTLS"),
+    ),
+    Rule(
         "sign_in_not_offered", _STOP, Class.CONFIG, "sign_in_not_offered", Cause.CONFIGURATION,
         smtp_codes=(504,), enhanced=("5.7.4", "5.5.4", ""), commands=("AUTH",),
     ),

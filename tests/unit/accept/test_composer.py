@@ -234,7 +234,7 @@ def test_an_address_is_read_as_people_write_it(text: str, wanted: NamedAddress) 
         "<a b@c>",
         "x\0@y.z",
         "a@b@c <",
-        "us: a@b.example;",
+        "us: a@b.c;",
     ],
 )
 def test_what_is_no_single_address_is_refused(text: str) -> None:
