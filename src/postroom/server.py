@@ -28,6 +28,7 @@ from postroom.accept.listener_plan import (
     require_safe_apps,
 )
 from postroom.accept.local import LocalSocket, QueueDesk
+from postroom.accept.notice_mail import hand_in_notice
 from postroom.accept.profiles import SUBMISSION, limits_of
 from postroom.accept.refused_clients import RefusedClientBook
 from postroom.accept.smtp_server import SmtpServer
@@ -47,6 +48,7 @@ from postroom.console.listener import ConsoleListener, bind_console
 from postroom.console.rooms import ConsoleRooms
 from postroom.deliver.attempt_metrics import AttemptMetrics
 from postroom.deliver.canary import CanaryFlights
+from postroom.deliver.notice_desk import NoticeDesk
 from postroom.deliver.transports import Transports
 from postroom.deliver.worker import Worker
 from postroom.errors import PostroomError, SettingsError
@@ -179,6 +181,8 @@ class Server:
         )
         hand_in = partial(hand_in_canary, intake, settings.instance_name)
         self._run("canary", CanaryFlights(self.store.canaries, hand_in, self._clock).run())
+        submit = partial(hand_in_notice, intake)
+        self._run("notices", NoticeDesk(self.store, submit, self._host_name, settings.instance_name).run())
         await self._start_smtp_server(intake, plans)
         await self._start_sendmail(intake)
         await self._start_console(network, http, intake)

@@ -42,6 +42,10 @@ class SubmissionOptions(msgspec.Struct, frozen=True):
     idempotency: IdempotencyKey | None = None
     is_canary: bool = False
     """Our own proof that mail leaves."""
+    is_notice: bool = False
+    """Our own report about another message."""
+    lifetime_us: int | None = None
+    """How long it may wait while it could be sent; None: as for all."""
 
 
 NO_OPTIONS = SubmissionOptions()
@@ -383,6 +387,8 @@ class Submission:
             dsn=self._dsn(),
             idempotency=options.idempotency,
             is_canary=options.is_canary,
+            is_notice=options.is_notice,
+            lifetime_us=options.lifetime_us,
             names_only_recipients=self._names_only_recipients,
         )
 

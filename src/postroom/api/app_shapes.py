@@ -1,7 +1,7 @@
 """Apps & devices, their passwords and keys, and who was turned away."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -30,6 +30,10 @@ class AppShape(Struct, frozen=True, forbid_unknown_fields=True):
     allows_old_tls: bool = False
     allows_cram_md5: bool = False
     after_unknown: AfterUnknown = AfterUnknown.SEND_AGAIN
+    notices_to: Annotated[
+        Literal["", "sender", "administrator", "nobody"],
+        Meta(description="Who is told when its mail fails; empty: by its kind, the administrator for devices."),
+    ] = ""
 
 
 class NewApp(AppShape, frozen=True, forbid_unknown_fields=True):

@@ -21,7 +21,7 @@ from postroom.accept.submission import SubmissionOptions
 from postroom.api.problems import ApiError, invalid, invalid_field, together
 from postroom.api.shapes import Address, AnyAddress, AnyAddresses, AttachedFile, NewMessage, lane_of, microseconds_of
 from postroom.api.uploads import Uploads
-from postroom.clock import DAY_US
+from postroom.clock import DAY_US, HOUR_US
 from postroom.message import RecipientDsn
 from postroom.store.records import IdempotencyKey
 
@@ -178,10 +178,15 @@ def _options(
         lane=lane_of(asked.lane),
         send_at_us=send_at_us,
         expires_at_us=expires_at_us,
+        lifetime_us=lifetime_of(asked.lifetime_hours),
         tags=tuple(dict.fromkeys(asked.tags)),
         metadata=asked.metadata,
         idempotency=idempotency,
     )
+
+
+def lifetime_of(hours: int | None) -> int | None:
+    return hours * HOUR_US if hours is not None else None
 
 
 def check_times(send_at_us: int | None, expires_at_us: int | None, now_us: int) -> None:

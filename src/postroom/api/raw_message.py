@@ -8,16 +8,16 @@ import msgspec
 
 from postroom.accept import refusals
 from postroom.accept.submission import Submission, SubmissionOptions
-from postroom.api.drafting import check_times
+from postroom.api.drafting import check_times, lifetime_of
 from postroom.api.handing_in import Accepted, accepted_before, accepted_now, find_replay, reception_of
 from postroom.api.problems import invalid
 from postroom.api.room import Call, announced_bytes, plain_words
-from postroom.api.shapes import LaneName, Tags, Time, lane_of, microseconds_of
+from postroom.api.shapes import LaneName, LifetimeHours, Tags, Time, lane_of, microseconds_of
 from postroom.store.records import App, IdempotencyKey
 from postroom.wire.address_fields import AddressFieldError, read_addresses
 from postroom.wire.head import HEAD_LIMIT_BYTES, Head, HeadError, find_head_end, read_head
 
-RAW_PARAMETERS = ("to", "sender", "lane", "send_at", "expires_at", "tag")
+RAW_PARAMETERS = ("to", "sender", "lane", "send_at", "expires_at", "lifetime_hours", "tag")
 _CHUNK_BYTES = 64 * 1024
 
 
@@ -151,8 +151,13 @@ def _options(call: Call) -> SubmissionOptions:
     expires_at_us = microseconds_of(expires_at) if expires_at is not None else None
     check_times(send_at_us, expires_at_us, call.room.clock.now_us())
     tags = _converted("tag", call.request.query_params.getlist("tag"), Tags)
+    hours = _read(call, "lifetime_hours", LifetimeHours)
     return SubmissionOptions(
-        lane=lane_of(lane), send_at_us=send_at_us, expires_at_us=expires_at_us, tags=tuple(dict.fromkeys(tags))
+        lane=lane_of(lane),
+        send_at_us=send_at_us,
+        expires_at_us=expires_at_us,
+        lifetime_us=lifetime_of(hours),
+        tags=tuple(dict.fromkeys(tags)),
     )
 
 
@@ -163,7 +168,7 @@ def _read(call: Call, name: str, shape: Any) -> Any:
 
 def _converted(name: str, given: Any, shape: Any) -> Any:
     try:
-        return msgspec.convert(given, shape)
+        return msgspec.convert(given, shape, strict=False)
     except msgspec.ValidationError as trouble:
         raise invalid(name, plain_words(str(trouble))) from None
 

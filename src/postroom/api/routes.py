@@ -70,6 +70,11 @@ _RAW = (
     Parameter("lane", "For message/rfc822.", {"type": "string", "enum": ["high", "normal", "low"]}),
     Parameter("send_at", "For message/rfc822: not before.", {"type": "string", "format": "date-time"}),
     Parameter("expires_at", "For message/rfc822: not after.", {"type": "string", "format": "date-time"}),
+    Parameter(
+        "lifetime_hours",
+        "For message/rfc822: give up after so many hours in which it could be sent.",
+        {"type": "integer", "minimum": 1, "maximum": 720},
+    ),
     Parameter("tag", "For message/rfc822.", is_repeatable=True),
 )
 

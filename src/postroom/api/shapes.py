@@ -83,6 +83,12 @@ class Envelope(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     ] = field(default_factory=list)
 
 
+LifetimeHours = Annotated[
+    int,
+    Meta(ge=1, le=720, description="Give up after so many hours in which it could be sent; else as set for all."),
+]
+
+
 class NewMessage(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A message to be sent."""
 
@@ -102,7 +108,8 @@ class NewMessage(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
     ] = field(default_factory=dict)
     lane: LaneName = "normal"
     send_at: Annotated[Time | None, Meta(description="Not before; at most a year ahead.")] = None
-    expires_at: Annotated[Time | None, Meta(description="Give up at this time; else after 5 days.")] = None
+    expires_at: Annotated[Time | None, Meta(description="Give up at this time, whatever was possible.")] = None
+    lifetime_hours: LifetimeHours | None = None
     envelope: Envelope = Envelope()
 
 

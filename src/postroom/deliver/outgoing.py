@@ -14,7 +14,7 @@ import msgspec
 
 from postroom.deliver.microsoft_hosts import is_microsoft
 from postroom.deliver.transport import Parcel
-from postroom.store.records import EmailType, Lease, SendRight, StoredBody
+from postroom.store.records import EmailType, Lease, MailServer, SendRight, StoredBody
 from postroom.wire.address_fields import AddressFieldError, read_addresses
 
 MAX_HEAD_BYTES = 1024 * 1024
@@ -35,6 +35,11 @@ class NewHead(msgspec.Struct, frozen=True):
     head: bytes
 
 
+def _sender_of_notices(mail_server: MailServer) -> str:
+    """For mail with the null sender: many a mail server refuses it from a client (microsoft365.md 12)."""
+    return "" if mail_server.takes_null_sender else mail_server.sender
+
+
 async def make_parcel(
     lease: Lease, read_body: ReadBody, *, may_finish: Callable[[], bool], is_moving: Callable[[], None]
 ) -> Parcel:
@@ -43,8 +48,7 @@ async def make_parcel(
     head_is_ascii = new_head is None or new_head.head.isascii()
     growth = len(new_head.head) - new_head.replaces_bytes if new_head else 0
     return Parcel(
-        # A mail server may refuse a client that submits with the null path; microsoft365.md 12.
-        envelope_sender=lease.envelope_sender or lease.mail_server.sender,
+        envelope_sender=lease.envelope_sender or _sender_of_notices(lease.mail_server),
         recipients=tuple(recipient.address for recipient in lease.recipients),
         size_bytes=lease.body.size_bytes + growth,
         open_body=partial(_open_body, read_body, lease.body, new_head),

@@ -22,7 +22,7 @@ from postroom.outcome import (
 )
 
 LIFETIME_US = 5 * DAY_US
-"""RFC 5321 4.5.4.1 asks for four or five days."""
+"""Unless another is set. RFC 5321 4.5.4.1 asks for four or five days."""
 SCHEDULE_MINUTES = (1, 2, 5, 10, 20, 30)
 """Between the first tries; from then on an hour."""
 LATER_MINUTES = 60
@@ -57,6 +57,7 @@ class Circumstances(msgspec.Struct, frozen=True):
     now_us: int
     attempt_number: int = 1
     age_us: int = 0
+    lifetime_us: int = LIFETIME_US
     strikes: int = 1
     """How often in succession the mailbox could not be used, this time included."""
     made_progress: bool = False
@@ -71,8 +72,8 @@ def conclude(outcome: Outcome, circumstances: Circumstances, chance: random.Rand
         case Stopped():
             return msgspec.structs.replace(outcome, until_us=_stopped_until(outcome, circumstances, chance))
         case TryLater() | Unknown():
-            if circumstances.age_us >= LIFETIME_US:
-                return Refused(_too_old(outcome.failure))
+            if circumstances.age_us >= circumstances.lifetime_us:
+                return Refused(_too_old(outcome.failure, circumstances.lifetime_us))
             return msgspec.structs.replace(outcome, until_us=_again_at(outcome, circumstances, chance))
 
 
@@ -110,12 +111,19 @@ def _stopped_until(outcome: Stopped, circumstances: Circumstances, chance: rando
     return None if probe_us is None else now_us + _with_jitter(probe_us, chance)
 
 
-def _too_old(last: Failure) -> Failure:
-    days = LIFETIME_US // DAY_US
-    text = f"Not handed over within {days} days in which it could be sent. The last answer was: {last.text}"
+def _too_old(last: Failure, lifetime_us: int) -> Failure:
+    text = f"Not handed over within {_span(lifetime_us)} in which it could be sent. The last answer was: {last.text}"
     return msgspec.structs.replace(
         last, failure_class=FailureClass.POLICY, code="too_old", text=text, remedy_id="message_too_old"
     )
+
+
+def _span(microseconds: int) -> str:
+    days, rest = divmod(microseconds, DAY_US)
+    if days and not rest:
+        return f"{days} day{'s' if days > 1 else ''}"
+    hours = max(1, round(microseconds / HOUR_US))
+    return f"{hours} hour{'s' if hours > 1 else ''}"
 
 
 def _with_jitter(microseconds: int, chance: random.Random) -> int:

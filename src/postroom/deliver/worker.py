@@ -244,6 +244,7 @@ class Worker:
             now_us=now_us,
             attempt_number=lease.attempt_number,
             age_us=lease.age_us,
+            lifetime_us=lease.lifetime_us,
             strikes=self._strikes.count(lease.mailbox.mailbox_id, outcomes, now_us),
             made_progress=any(isinstance(outcome, Sent) for outcome in outcomes),
         )

@@ -23,7 +23,7 @@ def prune(connection: Connection, content_days: int, metadata_days: int, batch: 
     now_us = connection.now_us
     whole = _forget(connection, "prune_metadata", now_us - metadata_days * DAY_US, batch)
     if whole.messages_json is not None:
-        for name in ("bodies", "search_texts", "timeline", "attempts", "recipients", "messages"):
+        for name in ("notices_due", "bodies", "search_texts", "timeline", "attempts", "recipients", "messages"):
             connection.change(f"delete_{name}", messages=whole.messages_json)
     content = _forget(connection, "prune_content", now_us - min(content_days, metadata_days) * DAY_US, batch)
     if content.messages_json is not None:

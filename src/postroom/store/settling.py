@@ -12,6 +12,7 @@ from postroom.outcome import Failure, FailureClass, Outcome, Refused, Sent, Stop
 from postroom.store.database import Connection, Row, to_json
 from postroom.store.external import close_external, is_external_limit
 from postroom.store.faults import FaultPoints
+from postroom.store.notices_due import failed_recipients, plan_failure_notices
 from postroom.store.pace import learn
 from postroom.store.records import Lease, Settlement
 from postroom.store.refused_senders import remember_senders
@@ -162,6 +163,7 @@ def _settle(connection: Connection, held: Sequence[_Held]) -> None:
         _change_mailbox(connection, each)
     _prove_senders(connection, held)
     remember_senders(connection, [(each.row, each.outcomes) for each in held])
+    plan_failure_notices(connection, failed_recipients([(each.row, each.recipients, each.outcomes) for each in held]))
     _count_unknown(connection, held)
     _tell_held(connection, held)
 

@@ -18,6 +18,7 @@ from postroom.store.figures import FigureBook
 from postroom.store.mail_servers import MailServers
 from postroom.store.mailboxes import Mailboxes
 from postroom.store.messages import Messages
+from postroom.store.notices_due import NoticesDue
 from postroom.store.opening import Opening
 from postroom.store.outbox import Outbox, OutboxLimits, Wakeup
 from postroom.store.people import People
@@ -73,6 +74,7 @@ class Store:
         )
         self.messages: Messages = Messages(reader)
         self.mail_servers: MailServers = MailServers(writer, reader, vault)
+        self.notices_due: NoticesDue = NoticesDue(writer, reader)
         self.ways: Ways = Ways(writer, reader)
         self.mailboxes: Mailboxes = Mailboxes(writer, reader, vault)
         self.apps: Apps = Apps(writer, reader, clock, vault, calls.hashing)

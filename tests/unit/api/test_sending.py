@@ -14,6 +14,7 @@ import pytest
 
 from postroom.api.memory import BodyMemory
 from postroom.api.room import ApiRoom
+from postroom.clock import HOUR_US
 from postroom.errors import StoreFullError
 from postroom.message import DsnRequest, Lane, RecipientDsn, RecipientState
 from postroom.store.records import SenderPolicy
@@ -397,3 +398,16 @@ async def test_large_json_bodies_share_a_bounded_memory(house: House) -> None:
         assert (await first).status_code == 202
         assert (await client.post(PATH, content=large)).status_code == 202
     assert memory.take(3_000_000), "everything was given back"
+
+
+async def test_a_lifetime_of_its_own(house: House) -> None:
+    assert (await house.client.post(PATH, json={**MAIL, "lifetime_hours": 2})).status_code == 202
+    headers = {"Content-Type": "message/rfc822"}
+    answer = await house.client.post(f"{PATH}?lifetime_hours=3", content=RAW, headers=headers)
+    assert answer.status_code == 202
+    for wrong in ("0", "721", "soon"):
+        refused = await house.client.post(f"{PATH}?lifetime_hours={wrong}", content=RAW, headers=headers)
+        assert refused.status_code in (400, 422), wrong
+        assert "lifetime_hours" in refused.text
+    leases = await house.store.outbox.lease_due(2)
+    assert sorted(lease.lifetime_us for lease in leases) == [2 * HOUR_US, 3 * HOUR_US]

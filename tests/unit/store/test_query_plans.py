@@ -19,7 +19,7 @@ FEW_ROWS = {
 }
 # What the planner calls the rows of a JSON parameter, of a subquery, or of the leased deliveries only.
 BOUNDED = {"given", "move", "ended", "staged", "claimed", "name", "json_each", "truth", "leased", "moved", "CONSTANT"}
-ONE_PAGE = {"recent_audit", "anybody", "any_refused_senders"}  # end at their LIMIT
+ONE_PAGE = {"recent_audit", "anybody", "notices_due", "any_refused_senders"}  # end at their LIMIT
 PRUNED_SOON = {
     "delete_refused_senders",  # an hour of them
     "delete_recipient_minutes",

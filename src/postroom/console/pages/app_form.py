@@ -23,6 +23,12 @@ POLICIES = {
         "Microsoft decides whether the mailbox may send as that address. For programs that speak for many people.",
     ),
 }
+NOTICES = {
+    "": ("By what it is", "The administrator for a device or our own sender, the sender for everything else."),
+    "sender": ("The sender", "Whoever stands in its mail gets a report."),
+    "administrator": ("The administrator", "The address under Admin, Sending."),
+    "nobody": ("Nobody", "It stands in Deliveries only."),
+}
 METHODS = {
     "made": ("A new user name and password", "Made now and shown once. For everything that lets you type them."),
     "kept": (
@@ -70,6 +76,7 @@ def values_of(settings: AppSettings) -> dict[str, str]:
         "senders": "\n".join(settings.senders),
         "sender_policy": settings.sender_policy.value,
         "recipient_domains": "\n".join(settings.recipient_domains),
+        "notices_to": settings.notices_to,
         "message_limit_a_minute": str(settings.message_limit_a_minute or ""),
         "message_limit_a_day": str(settings.message_limit_a_day or ""),
         "size_limit_mb": f"{size / _MEGABYTE:g}" if size else "",
@@ -109,6 +116,7 @@ def read_settings(form: Form) -> tuple[AppSettings, Troubles]:
         allows_plain_text=form.is_on("allows_plain_text"),
         allows_old_tls=form.is_on("allows_old_tls"),
         allows_cram_md5=form.is_on("allows_cram_md5"),
+        notices_to=form.text("notices_to") if form.text("notices_to") in NOTICES else "",
     )
     unsafe = why_not_allowed(settings)
     if unsafe and "addresses" not in troubles:

@@ -24,7 +24,7 @@ SET name = :name, kind = :kind, owner = :owner, senders = :senders, sender_polic
     message_limit_a_day = :message_limit_a_day, size_limit_bytes = :size_limit_bytes, addresses = :addresses,
     needs_sign_in = :needs_sign_in, local_users = :local_users, fixes_lines = :fixes_lines,
     allows_plain_text = :allows_plain_text, allows_old_tls = :allows_old_tls, allows_cram_md5 = :allows_cram_md5,
-    after_unknown = :after_unknown
+    after_unknown = :after_unknown, notices_to = :notices_to
 WHERE app_id = :app_id
 
 -- name: change_login
