@@ -115,9 +115,10 @@ class LineFixer:
         if not any(bare.values()):
             return chunk
         hidden = chunk.replace(b"\r\n", b"\x01\x01")
-        for kind, letter in (("bare_lf", b"\n"), ("bare_cr", b"\r")):
+        places = {kind: hidden.find(letter) for kind, letter in (("bare_lf", b"\n"), ("bare_cr", b"\r"))}
+        for kind in sorted(bare, key=places.__getitem__):  # what is told is the first of them, however chunks are cut
             if bare[kind]:
-                self._note(kind, chunk, hidden.index(letter), bare[kind])
+                self._note(kind, chunk, places[kind], bare[kind])
         return _ANY_END.sub(b"\r\n", chunk)
 
     def _break_line(self, line: bytes) -> bytes:

@@ -81,6 +81,16 @@ def test_a_text_signed_in_clear_is_not_touched_behind_its_first_line(size: int) 
     assert fix(content.replace(MARK, b"> " + MARK)).endswith(b"two\r\nthree\r\n")
 
 
+@pytest.mark.parametrize(("ends", "kind"), [(b"\rx\n", "bare_cr"), (b"\nx\ry", "bare_lf")])
+def test_of_several_wrong_ends_the_first_is_told(ends: bytes, kind: str) -> None:
+    for cut in range(len(ends) + 1):
+        fixer = LineFixer()
+        fixer.forbid("it is signed")
+        with pytest.raises(LineError) as caught:
+            fix(HEAD + ends[:cut], ends[cut:], fixer=fixer)
+        assert caught.value.kind == kind
+
+
 PARTS = st.sampled_from(
     [b"\r", b"\n", b"\r\n", b"\0", b" ", b"a", b"\xc3\xa4", b"b" * 400, b"c" * 998, b"d " * 300, MARK]
 )
