@@ -4,8 +4,10 @@ What comes out has only CR LF at its lines' ends and at most 998 bytes between t
 """
 
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
+from itertools import accumulate
 
 from postroom.wire.lines import LINE_LIMIT_BYTES, LineError
 
@@ -38,6 +40,7 @@ class LineFixer:
         self._ended_lines = 0
         self._seen = b"\n"
         """The body's last bytes, in which the beginning of a signed text may stand."""
+        self._ends_with_mark = False
 
     def forbid(self, why: str) -> None:
         """From now on a line that would have to be put right raises LineError."""
@@ -45,16 +48,23 @@ class LineFixer:
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """The next bytes, put right. The head ends with a piece of its own: `forbid` may be called behind it."""
-        chunk = (b"\r" if self._holds_cr else b"") + self._without_nul(chunk)
+        chunk, nuls = _take_nuls_out((b"\r" if self._holds_cr else b"") + chunk)
         self._holds_cr = chunk.endswith(b"\r")  # the next chunk says whether its LF follows
         if self._holds_cr:
             chunk = chunk[:-1]
         position = 0
         while self._is_head and (found := _LINE.match(chunk, position)):
+            self._count_nuls(nuls, chunk, position, found.end())
             yield self._pass_on(found[0])
             position = found.end()
-        if position < len(chunk):
-            yield self._watch(chunk[position:])
+        while position < len(chunk):
+            end = self._find_piece(chunk, position)
+            self._count_nuls(nuls, chunk, position, end)
+            yield self._pass_on(chunk[position:end])
+            if self._ends_with_mark:
+                self.forbid("it holds a text signed with PGP")
+            position = end
+        self._count_nuls(nuls, chunk, position, len(chunk) + 2)
 
     def finish(self) -> bytes:
         """What was held back; a last line without an end keeps lacking it."""
@@ -70,25 +80,25 @@ class LineFixer:
             if self.fixes[kind]
         )
 
-    def _watch(self, chunk: bytes) -> bytes:
-        """A signed text in the body (RFC 9580 7.) forbids all changes behind its first line."""
+    def _find_piece(self, chunk: bytes, position: int) -> int:
+        """A signed text in the body (RFC 9580 7.) forbids all changes behind its first line: a piece ends there."""
+        self._ends_with_mark = False
         if self.why_not:
-            return self._pass_on(chunk)
-        seen = self._seen + chunk
+            return len(chunk)
+        seen = self._seen + chunk[position:]
         found = _SIGNED_TEXT.search(seen)
         if found is None:
             self._seen = seen[-_SIGNED_TEXT_BYTES:]
-            return self._pass_on(chunk)
-        here = found.end() - len(self._seen)
-        passed = self._pass_on(chunk[:here])
-        self.forbid("it holds a text signed with PGP")
-        return passed + self._pass_on(chunk[here:])
+            return len(chunk)
+        self._ends_with_mark = True
+        return position + found.end() - len(self._seen)
 
-    def _without_nul(self, chunk: bytes) -> bytes:
-        if b"\0" not in chunk:
-            return chunk
-        self._note("nul", chunk, chunk.index(b"\0"), chunk.count(b"\0"))
-        return chunk.replace(b"\0", b"")
+    def _count_nuls(self, nuls: list[int], chunk: bytes, start: int, end: int) -> None:
+        """Of the places, those before `end`: what may be changed is decided piece by piece."""
+        amount = bisect_left(nuls, end)
+        if amount:
+            self._note("nul", chunk[start:end], nuls[0] - start, amount)
+            del nuls[:amount]
 
     def _pass_on(self, chunk: bytes) -> bytes:
         """The lines that are complete now; the last one is held back until its end comes."""
@@ -147,6 +157,14 @@ class LineFixer:
         if self.why_not:
             raise LineError(kind, self._ended_lines + chunk.count(b"\n", 0, position) + 1)
         self.fixes[kind] += amount
+
+
+def _take_nuls_out(chunk: bytes) -> tuple[bytes, list[int]]:
+    """Without them, and before which of the bytes that stay each of them stood."""
+    if b"\0" not in chunk:
+        return chunk, []
+    *parts, last = chunk.split(b"\0")
+    return b"".join([*parts, last]), list(accumulate(len(part) for part in parts))
 
 
 def _has_long_line(text: bytes) -> bool:
