@@ -7,9 +7,9 @@ import msgspec
 
 from postroom.accept.readable import readable_text
 from postroom.accept.refusals import group_in_from, head_not_readable, several_senders
-from postroom.accept.signatures import Signature, find_signatures, why_body_must_stay
 from postroom.wire.address_fields import AddressEntry, AddressFieldError, holds_group, read_entries
 from postroom.wire.head import Field, Head
+from postroom.wire.signatures import Signature, find_signatures, why_body_must_stay
 
 IDEMPOTENCY_FIELD = b"x-idempotency-key"
 IDEMPOTENCY_KEY_LIMIT = 256

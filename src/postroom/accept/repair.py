@@ -13,10 +13,10 @@ from postroom.accept.head_facts import IDEMPOTENCY_FIELD, HeadFacts
 from postroom.accept.phrases import format_name, safe_name
 from postroom.accept.readable import readable_text
 from postroom.accept.received import format_date, parse_date
-from postroom.accept.signatures import broken_fields
 from postroom.clock import DAY_US
 from postroom.ids import public_id
 from postroom.wire.head import Field, Head
+from postroom.wire.signatures import broken_fields
 
 _PRIVATE = "its addresses are nobody else's business"
 _REMOVED = {

@@ -2,8 +2,8 @@
 
 By Send on Behalf it is the user name, by Send As there is none. By its own right a mailbox of Microsoft's may name
 itself only: Exchange checks Sender as it checks From, after all the data, and would refuse the message for what the
-program put there (microsoft365.md 2.2, 6). The head is edited by bytes and the rest streams by. Nothing else of a
-message is ever changed on its way out.
+program put there (microsoft365.md 2.2, 6). A DKIM signature over Sender goes with it: a broken one is worse than none.
+The head is edited by bytes and the rest streams by. Nothing else of a message is ever changed on its way out.
 """
 
 import re
@@ -16,6 +16,8 @@ from postroom.deliver.microsoft_hosts import is_microsoft
 from postroom.deliver.transport import Parcel
 from postroom.store.records import EmailType, Lease, MailServer, SendRight, StoredBody
 from postroom.wire.address_fields import AddressFieldError, read_addresses
+from postroom.wire.head import HeadError, read_head
+from postroom.wire.signatures import broken_fields, find_signatures
 
 MAX_HEAD_BYTES = 1024 * 1024
 """Far beyond what any mail server takes."""
@@ -83,7 +85,18 @@ def remove_sender(head: bytes, own: frozenset[str]) -> NewHead | None:
     fields = _SENDER_FIELD.findall(head)
     if not fields or (len(fields) == 1 and _names_one_of(fields[0], own)):
         return None
-    return NewHead(len(head), _SENDER_FIELD.sub(b"", head))
+    return NewHead(len(head), _SENDER_FIELD.sub(b"", without_broken_signatures(head)))
+
+
+def without_broken_signatures(head: bytes) -> bytes:
+    """Without those that cover Sender, which changes. What cannot be read is left alone."""
+    try:
+        fields = read_head(head)
+    except HeadError:
+        return head
+    for field in reversed(broken_fields(fields, find_signatures(fields), (b"sender",))):
+        head = head[: field.start] + head[field.end :]
+    return head
 
 
 def _names_one_of(field: bytes, own: frozenset[str]) -> bool:
@@ -96,7 +109,7 @@ def _names_one_of(field: bytes, own: frozenset[str]) -> bool:
 
 def name_sender(head: bytes, username: str) -> NewHead:
     """The head (up to its blank line) with exactly one `Sender:`, put before `From:`; no other field changes."""
-    kept = _SENDER_FIELD.sub(b"", head)
+    kept = _SENDER_FIELD.sub(b"", without_broken_signatures(head))
     found = _FROM_FIELD.search(kept)
     place = found.start() if found else 0
     field = b"Sender: <" + username.encode() + b">\r\n"

@@ -147,6 +147,23 @@ def test_only_sender_fields_go_and_only_one_comes(fields: list[bytes]) -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("right", [SendRight.SEND_ON_BEHALF, SendRight.SEND_AS])
+async def test_a_signature_goes_with_the_sender_that_it_covers_and_with_nothing_else(right: SendRight) -> None:
+    over_sender = b"DKIM-Signature: v=1; d=x.test;\r\n\th=From:Sender; b=AAAA\r\n"
+    over_others = b"DKIM-Signature: v=1; d=y.test; h=From:To:Subject; b=BBBB\r\n"
+    server = a_mail_server(send_right=right)
+    content = over_sender + over_others + b"Sender: x@else.test\r\n" + HEAD + BODY
+    parcel, sent = await parcel_of(a_lease(content, mail_server=server))
+    assert b"AAAA" not in sent
+    assert sent.startswith(over_others)
+    assert parcel.size_bytes == len(sent)
+    if right is SendRight.SEND_AS:
+        content = over_sender + HEAD + BODY
+        _, sent = await parcel_of(a_lease(content, mail_server=server))
+        assert sent == content, "nothing changed, so nothing is broken"
+
+
+@pytest.mark.anyio
 async def test_the_null_path_becomes_the_mail_servers_sender() -> None:
     parcel, _ = await parcel_of(a_lease(HEAD + BODY, envelope_sender=""))
     assert parcel.envelope_sender == "noreply@example.test"
