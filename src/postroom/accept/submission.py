@@ -44,6 +44,8 @@ class SubmissionOptions(msgspec.Struct, frozen=True):
     """Our own proof that mail leaves."""
     is_notice: bool = False
     """Our own report about another message."""
+    mail_server_id: int | None = None
+    """By which mail server it goes, whatever the rules say."""
     lifetime_us: int | None = None
     """How long it may wait while it could be sent; None: as for all."""
 
@@ -389,6 +391,7 @@ class Submission:
             is_canary=options.is_canary,
             is_notice=options.is_notice,
             lifetime_us=options.lifetime_us,
+            mail_server_id=options.mail_server_id,
             names_only_recipients=self._names_only_recipients,
         )
 

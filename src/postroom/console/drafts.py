@@ -161,6 +161,7 @@ def read_server(draft: MailServerDraft, form: Form) -> tuple[MailServerDraft, Tr
     is_number = port_text.isascii() and port_text.isdigit() and len(port_text) < 6
     changed = change_draft(
         draft,
+        name=form.text("name")[:100],
         host=re.sub(r"^[a-z]+://", "", form.text("host"), flags=re.IGNORECASE).rstrip("/").lower(),
         port=int(port_text) if is_number else 0,
         email_type=EmailType(email_type) if email_type in list(EmailType) else draft.email_type,

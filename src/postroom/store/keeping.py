@@ -89,7 +89,7 @@ def _insert(connection: Connection, messages: Sequence[NewMessage]) -> None:
 
 
 def _routing_facts(new: NewMessage) -> RoutingFacts:
-    return RoutingFacts(new.header_from, new.app_id, new.body.size_bytes)
+    return RoutingFacts(new.header_from, new.app_id, new.body.size_bytes, new.mail_server_id)
 
 
 def _find_kept(connection: Connection, messages: Sequence[NewMessage]) -> list[Exception | None]:

@@ -1,11 +1,14 @@
 """Mailboxes: what we sign in to. Their secrets are opened only by `open_grant`."""
 
+import msgspec
+
 from postroom.errors import WrongStateError
 from postroom.outcome import Failure, StopCause
 from postroom.store.audit import note
 from postroom.store.database import Connection, Row, to_json
+from postroom.store.pace import limits_of, why_not_these_limits
 from postroom.store.reader import Reader
-from postroom.store.records import Authentication, Grant, Mailbox
+from postroom.store.records import Authentication, Grant, Mailbox, MailboxLimits
 from postroom.store.rows import date_of, mailbox_of, texts_of, to_json_or_none, user_of
 from postroom.store.settling import open_mail_server
 from postroom.store.writer import Writer
@@ -88,6 +91,21 @@ class Mailboxes:
             ),
             wakes=True,
         )
+
+    async def set_limits(self, mailbox_id: int, limits: MailboxLimits, who: str, from_address: str = "") -> None:
+        """From now on; what was learnt below them stays. Errors: ValueError with a sentence, LookupError."""
+
+        def set_them(connection: Connection) -> None:
+            row = connection.only_row("mailbox", mailbox_id=mailbox_id)
+            is_microsoft = connection.row("microsoft_way_of_mailbox", mailbox_id=mailbox_id) is not None
+            if trouble := why_not_these_limits(limits, is_microsoft=is_microsoft):
+                raise ValueError(trouble)
+            before = to_json(limits_of(mailbox_of(row)))
+            connection.change("set_limits", mailbox_id=mailbox_id, **msgspec.structs.asdict(limits))
+            changed = {"before": before, "after": to_json(limits)}
+            note(connection, who, "changed limits", row["username"], from_address=from_address, **changed)
+
+        await self._writer.run(set_them, wakes=True)
 
     async def resume(self, mailbox_id: int, who: str) -> None:
         """Ready again: what waits for it is due. Errors: WrongStateError when it is not set up."""

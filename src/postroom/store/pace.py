@@ -9,12 +9,15 @@ import msgspec
 
 from postroom.clock import MINUTE_US
 from postroom.outcome import FailureClass, Outcome, TryLater
-from postroom.store.records import Mailbox
+from postroom.store.records import Mailbox, MailboxLimits
 
 GRAPH_REQUESTS = 4
 """At a time (microsoft365.md 3.3)."""
 GRAPH_MESSAGE_LIMIT_BYTES = 3_000_000
 """A request of about 4 MB holds so much in base64 (microsoft365.md 3.3)."""
+
+MICROSOFT_CAPS = MailboxLimits(messages_a_minute=30, connections=3, recipients_a_day=10_000, recipients_a_message=1_000)
+"""Of an Exchange Online mailbox (microsoft365.md 3.1): beyond them mail is refused, or late for another reason."""
 
 MESSAGE_RECOVERY_US = 5 * MINUTE_US
 """For one message a minute more."""
@@ -39,6 +42,34 @@ class Learnt(msgspec.Struct, frozen=True):
 
     message_limit: int
     connection_limit: int
+
+
+_LIMIT_NAMES = {
+    "messages_a_minute": "messages a minute",
+    "connections": "connections at a time",
+    "recipients_a_day": "recipients in 24 hours",
+    "recipients_a_message": "recipients a message",
+}
+
+
+def why_not_these_limits(limits: MailboxLimits, *, is_microsoft: bool) -> str | None:
+    """A sentence, when they cannot be."""
+    for field, name in _LIMIT_NAMES.items():
+        value, cap = getattr(limits, field), getattr(MICROSOFT_CAPS, field)
+        if value < 1:
+            return f"At least 1 is needed for {name}."
+        if is_microsoft and value > cap:
+            return f"Microsoft 365 takes {cap:,} {name} of a mailbox at most: choose that or less."
+    return None
+
+
+def limits_of(mailbox: Mailbox) -> MailboxLimits:
+    return MailboxLimits(
+        mailbox.message_limit_a_minute,
+        mailbox.connection_limit,
+        mailbox.recipient_limit_a_day,
+        mailbox.recipient_limit_a_message,
+    )
 
 
 def pace_of(mailbox: Mailbox, now_us: int) -> Pace:

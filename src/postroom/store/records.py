@@ -69,6 +69,8 @@ class MailServer(msgspec.Struct, frozen=True):
     """Certificates (PEM) that vouch for it, instead of those of the system."""
     takes_null_sender: bool = False
     """Whether it takes `MAIL FROM:<>`; else notices leave with the mail server's own sender."""
+    is_default: bool = False
+    """New mail leaves through it unless a rule says otherwise."""
     alternatives: tuple[int, ...] = ()
     """Mail servers that take its mail while it cannot be sent this way, in order."""
     cause: StopCause | None = None
@@ -106,6 +108,15 @@ class Mailbox(msgspec.Struct, frozen=True):
     learnt_at_us: int | None = None
     tenant: str | None = None
     """Whose limit on external recipients counts."""
+
+
+class MailboxLimits(msgspec.Struct, frozen=True):
+    """What people set of a mailbox's pace."""
+
+    messages_a_minute: int = 25
+    connections: int = 2
+    recipients_a_day: int = 10_000
+    recipients_a_message: int = 500
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -374,6 +385,8 @@ class NewMessage(msgspec.Struct, frozen=True):
     """All addresses of its To and Cc are in the envelope: what a way out without an envelope needs."""
     is_notice: bool = False
     """A report about another message: about it no report is made."""
+    mail_server_id: int | None = None
+    """By which it goes, whatever the rules say: a test mail proves its own way."""
     is_canary: bool = False
     """Our own proof that mail leaves: about it no report is made either."""
 

@@ -31,6 +31,8 @@ class RoutingFacts(msgspec.Struct, frozen=True):
     header_from: str
     app_id: int
     size_bytes: int
+    mail_server_id: int | None = None
+    """By which it goes, whatever the rules say."""
 
 
 def choose_rule(rules: Sequence[RoutingRule], facts: RoutingFacts) -> RoutingRule | None:

@@ -73,6 +73,7 @@ def mail_server_of(row: Row) -> MailServer:
         verified_at_us=row["verified_at_us"],
         proved_at_us=row["proved_at_us"],
         authorities=row["authorities"],
+        is_default=bool(row["is_default"]),
         takes_null_sender=bool(row["takes_null_sender"]),
         alternatives=msgspec.json.decode(row["alternatives"], type=tuple[int, ...]),
         cause=StopCause(row["cause"]) if row["cause"] else None,

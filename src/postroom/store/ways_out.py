@@ -28,6 +28,9 @@ class WaysOut(msgspec.Struct, frozen=True):
 
     def choose(self, facts: RoutingFacts) -> tuple[WayOut, str | None]:
         """The way, and the sentence that explains it where a rule chose it."""
+        named = self.by_id.get(facts.mail_server_id or 0)
+        if named is not None:
+            return named, None
         rule = choose_rule(self.rules, facts)
         if rule is None:
             return self.by_id[self.default_id], None

@@ -8,7 +8,7 @@ from postroom.console.drafts import forget_sign_in, has_changes, missing_before_
 from postroom.console.times import days_until
 from postroom.console.visit import Visit
 from postroom.message import MailboxState
-from postroom.store.records import Authentication, MailServerDraft
+from postroom.store.records import NEW, Authentication, MailServerDraft
 
 DISCONNECT_WORD = "disconnect"
 
@@ -69,7 +69,7 @@ async def run_checks(visit: Visit) -> Response:
     The copy would take the place of changes that are not live yet, and their checks would tell nothing of what is
     live: so a person decides first.
     """
-    if await _changed_draft(visit) is not None:
+    if await changed_draft(visit) is not None:
         return visit.go("/admin/mail-server", said="changes-first")
     draft = await _draft_from_live(visit)
     if not missing_before_check(draft):
@@ -110,17 +110,19 @@ async def _forget_secrets_in_draft(visit: Visit) -> None:
 
 
 async def _draft_to_edit(visit: Visit) -> MailServerDraft:
-    return await _changed_draft(visit) or await _draft_from_live(visit)
+    return await changed_draft(visit) or await _draft_from_live(visit)
 
 
-async def _changed_draft(visit: Visit) -> MailServerDraft | None:
+async def changed_draft(visit: Visit) -> MailServerDraft | None:
     """The draft when it holds a person's changes; a copy of what is live made way for by a newer one is no loss."""
     await visit.desk.verifications.close()
     mail_servers = visit.rooms.store.mail_servers
     draft = await mail_servers.load_draft()
-    if draft is None or not has_changes(draft, await mail_servers.draft_from_live()):
+    if draft is None:
         return None
-    return draft
+    if draft.mail_server_id == NEW or has_changes(draft, await mail_servers.draft_from_live(draft.mail_server_id)):
+        return draft
+    return None
 
 
 async def _draft_from_live(visit: Visit) -> MailServerDraft:

@@ -1,11 +1,14 @@
 """What the steps of the Mail Server page share: the draft, and the frame around it."""
 
+import contextlib
+
 from starlette.responses import Response
 
 from postroom.console.drafts import steps_of
 from postroom.console.forms import Troubles
 from postroom.console.visit import Visit
-from postroom.store.records import MailServerDraft
+from postroom.ids import parse_public_id, public_id
+from postroom.store.records import MailServer, MailServerDraft
 
 
 async def load_draft(visit: Visit) -> MailServerDraft:
@@ -41,3 +44,16 @@ async def keep_and_go(visit: Visit, draft: MailServerDraft, after: str) -> Respo
     names = [step.name for step in steps_of(draft)]
     following = names[names.index(after) + 1]
     return visit.go(f"/admin/mail-server/{following}")
+
+
+def server_parameter(mail_server: MailServer) -> dict[str, str]:
+    """Names a mail server in an address; the default needs none."""
+    return {} if mail_server.is_default else {"server": public_id(mail_server.mail_server_id)}
+
+
+async def named_server(visit: Visit, name: str) -> MailServer:
+    """The mail server that an address or a form names; the default when it names none that exists."""
+    mail_servers = visit.rooms.store.mail_servers
+    with contextlib.suppress(ValueError, LookupError):
+        return await mail_servers.find(parse_public_id(name))
+    return await mail_servers.default()

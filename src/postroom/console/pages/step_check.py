@@ -7,7 +7,7 @@ from dataclasses import replace
 from starlette.responses import Response, StreamingResponse
 
 from postroom.console.drafts import missing_before_check
-from postroom.console.pages.step import load_draft, load_draft_to_change, step_page
+from postroom.console.pages.step import load_draft, load_draft_to_change, server_parameter, step_page
 from postroom.console.verification import Verification
 from postroom.console.visit import Visit
 from postroom.remedies import fill, remedy
@@ -47,8 +47,9 @@ async def save(visit: Visit) -> Response:
         return visit.go("/admin/mail-server/check", said="not-verified")
     if not is_verified:
         await visit.rooms.store.audit.record(_saved_anyway(visit, draft))
-    await visit.rooms.store.mail_servers.save(draft, visit.who, visit.address)
-    return visit.go("/admin/mail-server/test", said="saved" if is_verified else "saved-anyway")
+    saved = await visit.rooms.store.mail_servers.save(draft, visit.who, visit.address)
+    said = "saved" if is_verified else "saved-anyway"
+    return visit.go("/admin/mail-server/test", said=said, **server_parameter(saved))
 
 
 def _saved_anyway(visit: Visit, draft: MailServerDraft) -> AuditEntry:

@@ -2,11 +2,13 @@
 
 from starlette.responses import Response
 
+from postroom.accept.submission import SubmissionOptions
 from postroom.accept.test_mail import compose_test_mail, make_code_word
 from postroom.console import words
 from postroom.console.forms import Troubles, address_trouble
 from postroom.console.language import _
 from postroom.console.pages.delivery import failure_cards, timeline_of
+from postroom.console.pages.step import named_server, server_parameter
 from postroom.console.visit import Visit
 from postroom.errors import Refusal
 from postroom.ids import parse_public_id, public_id
@@ -20,7 +22,7 @@ async def show(visit: Visit) -> Response:
 
 async def send(visit: Visit) -> Response:
     """Hand the test mail in; what refuses it is said here, what happens to it afterwards on the page that follows."""
-    mail_server = await visit.rooms.store.mail_servers.default()
+    mail_server = await named_server(visit, visit.form.text("server"))
     recipient = visit.form.text("to")
     trouble = address_trouble(recipient, "address the test mail goes to")
     if trouble:
@@ -31,7 +33,7 @@ async def send(visit: Visit) -> Response:
         message_id = await _hand_in(visit, mail_server, recipient)
     except Refusal as refusal:
         return await _page(visit, {"to": str(refusal)})
-    return visit.go("/admin/mail-server/test", message=public_id(message_id))
+    return visit.go("/admin/mail-server/test", message=public_id(message_id), **server_parameter(mail_server))
 
 
 async def _hand_in(visit: Visit, mail_server: MailServer, recipient: str) -> int:
@@ -49,7 +51,10 @@ async def _hand_in(visit: Visit, mail_server: MailServer, recipient: str) -> int
     )
     app = await rooms.store.apps.internal()
     reception = Reception("test mail", login=visit.who)
-    submission = await rooms.intake.open(app, mail_server.sender, reception, is_eight_bit=True, needs_smtputf8=True)
+    options = SubmissionOptions(mail_server_id=mail_server.mail_server_id)
+    submission = await rooms.intake.open(
+        app, mail_server.sender, reception, is_eight_bit=True, needs_smtputf8=True, options=options
+    )
     try:
         await submission.add_recipient(recipient)
         await submission.write(composed)
@@ -61,13 +66,14 @@ async def _hand_in(visit: Visit, mail_server: MailServer, recipient: str) -> int
 
 async def _page(visit: Visit, troubles: Troubles) -> Response:
     store = visit.rooms.store
-    mail_server = await store.mail_servers.default()
+    mail_server = await named_server(visit, visit.form.text("server") or visit.asked("server"))
     mailbox = await store.mailboxes.find(mail_server.mailbox_id)
     detail = await _followed(visit)
     return await visit.page(
         "step_test.html",
         status=422 if troubles else 200,
         mail_server=mail_server,
+        server=server_parameter(mail_server).get("server", ""),
         troubles=troubles,
         to=visit.form.text("to") or (detail.recipients[0].address if detail else mail_server.test_address),
         detail=detail,

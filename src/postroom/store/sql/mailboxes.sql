@@ -19,6 +19,19 @@ WHERE mailbox_id = :mailbox_id AND state <> 'disconnected' AND (cause IS NULL OR
        OR EXISTS (SELECT 1 FROM grants
                   WHERE grants.mailbox_id = mailboxes.mailbox_id AND grants.granted_at_us = :granted_at_us))
 
+-- name: set_limits
+UPDATE mailboxes
+SET message_limit_a_minute = :messages_a_minute, connection_limit = :connections,
+    recipient_limit_a_day = :recipients_a_day, recipient_limit_a_message = :recipients_a_message
+WHERE mailbox_id = :mailbox_id
+
+-- name: microsoft_way_of_mailbox
+SELECT 1 FROM mail_servers
+WHERE mailbox_id = :mailbox_id
+  AND (host LIKE '%.office365.com' OR host LIKE '%.office365.us' OR host LIKE '%.outlook.com'
+       OR host LIKE '%.partner.outlook.cn' OR host LIKE '%graph.microsoft.%')
+LIMIT 1
+
 -- name: slow_mailbox
 -- Told to slow down: what was learnt, from which it recovers.
 UPDATE mailboxes
