@@ -1,11 +1,15 @@
 """Deliveries, one message, and the test mail: over a real store, the intake and settled attempts."""
 
+from functools import partial
+
 import pytest
 
 from postroom.ids import public_id
 from postroom.message import Reception, RecipientState
 from postroom.outcome import Failure, FailureClass, Outcome, Refused, Sent, TryLater
+from postroom.store.opening import NODE
 from postroom.store.records import App, AppSettings, DialogueLine, Settlement
+from postroom.store.settling import end_leases_of_earlier_boots
 from tests.unit.console.visitor import PUBLIC_URL, House, Visitor
 
 pytestmark = pytest.mark.anyio
@@ -251,3 +255,18 @@ async def test_what_was_refused_of_its_sender_is_told_by_a_message_and_its_app_a
     await attempt(house, ACCEPTED)
     page = await visitor.open(f"/apps/{public_id(app.app_id)}")
     assert told not in page.text
+
+
+async def test_a_message_that_brought_us_down_says_why_it_is_held_and_may_be_released(house: House) -> None:
+    visitor = await ready(house)
+    message_id = await hand_in(house)
+    for boot in (2, 3, 4):
+        assert await house.store.outbox.lease_due(1)
+        crash = partial(end_leases_of_earlier_boots, node=NODE, owner=f"{NODE}.{boot}", has_crashed=True)
+        await house.store._writer.run(crash)
+        house.clock.advance(61)
+    page = await visitor.open(f"/deliveries/{public_id(message_id)}")
+    assert "Postroom stopped three times while it sent this message" in page.text
+    assert "Held: Postroom went down 3 times while this was being sent" in page.text
+    await visitor.submit(f"/deliveries/{public_id(message_id)}/release")
+    assert await house.store.outbox.lease_due(1), "it is tried once more"
