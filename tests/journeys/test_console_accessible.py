@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import pytest
 from axe_playwright_python.async_playwright import Axe
 from msgspec.structs import replace
@@ -17,8 +18,10 @@ from postroom.console.listener import ConsoleListener, bind_console
 from postroom.ids import public_id
 from postroom.message import Reception
 from postroom.outcome import Failure, FailureClass, Outcome, Refused, Sent, StopCause, TryLater
-from postroom.store.records import Authentication, DialogueLine, MailServerDraft, RefusedAttempt, Settlement
+from postroom.store.records import NEW, Authentication, DialogueLine, MailServerDraft, RefusedAttempt, Settlement
+from postroom.store.routing import RuleKind
 from postroom.store.sending_settings import SendingSettings
+from postroom.store.ways import NewRule
 from tests.journeys.watched import Watched, open_chromium
 from tests.unit.console.visitor import EMAIL, PASSPHRASE, House, full_draft, open_house
 
@@ -216,6 +219,21 @@ async def test_the_settings_of_sending(console: Console) -> None:
     console.watched.allow("status of 422")
     await console.page.get_by_text("One thing needs your attention").wait_for()
     await console.judge_this("the settings of sending with a mistake")
+
+
+async def test_all_mail_servers(console: Console) -> None:
+    await console.sign_in()
+    await console.house.set_up()
+    store = console.house.store
+    live = await store.mail_servers.draft_from_live()
+    other = await store.mail_servers.save(msgspec.structs.replace(live, mail_server_id=NEW, name="Branch"), "anna")
+    await store.ways.set_alternatives(1, [other.mail_server_id], "anna")
+    await store.ways.replace_rules([NewRule(RuleKind.SIZE, "3000000", other.mail_server_id)], "anna")
+    await store.mailboxes.pause(other.mailbox_id, "anna")
+    await console.page.goto(f"{console.url}/admin/mail-servers")
+    for closed in await console.page.locator("summary").all():
+        await closed.click()
+    await console.judge_this("all mail servers")
 
 
 async def test_apps(console: Console) -> None:

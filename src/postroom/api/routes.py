@@ -8,6 +8,7 @@ from postroom.api import (
     app_shapes,
     apps,
     batch,
+    mail_servers,
     message_shapes,
     reading,
     sending,
@@ -199,6 +200,35 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "POST", "/refused-clients/{address}/ignore", "settings:write", apps.ignore_refused_client,
         "Show a client no more", "Apps", gives=app_shapes.Nothing,
+    ),
+    Route(
+        "GET", "/mail-servers", "settings:read", mail_servers.list_all, "List the ways out", "Mail servers",
+        gives=mail_servers.MailServerList,
+    ),
+    Route(
+        "GET", "/mail-servers/{mail_server_id}", "settings:read", mail_servers.show,
+        "Show a way out; `default` is an id", "Mail servers", gives=mail_servers.MailServerLine,
+    ),
+    Route(
+        "PATCH", "/mail-servers/{mail_server_id}", "settings:write", mail_servers.change,
+        "Change default, alternatives, limits, or pause it", "Mail servers", takes=mail_servers.ChangedMailServer,
+        gives=mail_servers.MailServerLine, errors=(409,),
+    ),
+    Route(
+        "DELETE", "/mail-servers/{mail_server_id}", "settings:write", mail_servers.remove, "Remove a way out",
+        "Mail servers", status=204, errors=(409,),
+    ),
+    Route(
+        "GET", "/routing-rules", "settings:read", mail_servers.list_rules, "Which mail goes which way",
+        "Mail servers", gives=mail_servers.Rules,
+    ),
+    Route(
+        "PUT", "/routing-rules", "settings:write", mail_servers.replace_rules, "Replace all routing rules",
+        "Mail servers", takes=mail_servers.Rules, gives=mail_servers.Rules,
+    ),
+    Route(
+        "GET", "/forecast", "messages:read", mail_servers.forecast, "When what is due will be out", "Messages",
+        gives=mail_servers.ForecastShape,
     ),
     Route(
         "GET", "/sending", "settings:read", sending_settings.show, "Show the settings of sending", "Settings",
