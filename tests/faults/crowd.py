@@ -49,7 +49,8 @@ class Crowd:
         self.note = Note()
         self._postroom = postroom
         self._chance = chance
-        self._sizes = sizes
+        self.sizes = sizes
+        """Of messages from now on, in bytes."""
         self._where: Ways | None = None
         self._moved = asyncio.Event()
         self._heard = asyncio.Event()
@@ -103,7 +104,7 @@ class Crowd:
         return [f"{kind}.{name}.{number}@witness.test" for kind in kinds]
 
     def _write_body(self, message_id: str) -> bytes:
-        size = self._chance.choice(self._sizes)
+        size = self._chance.choice(self.sizes)
         line = f".{self._chance.getrandbits(256):064x}\r\n"
         body = (line * (size // len(line) + 1)).encode()
         self.note.digests[message_id] = hashlib.sha256(body).hexdigest()
