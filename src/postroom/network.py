@@ -57,6 +57,19 @@ def verifying_context(authority_pem: str | None = None) -> ssl.SSLContext:
     return context
 
 
+def explain_authorities(pem: str) -> str | None:
+    """Why these are no certificates that could vouch for a server; None when they are, or when there are none."""
+    if not pem.strip():
+        return None
+    if "PRIVATE KEY" in pem:
+        return "This holds a private key: paste only the certificate of the authority (BEGIN CERTIFICATE)."
+    try:
+        verifying_context(pem)
+    except (ssl.SSLError, ValueError):
+        return "This is no certificate in PEM form: it begins with -----BEGIN CERTIFICATE-----."
+    return None
+
+
 class Internet:
     """Real names, the system's resolver and authorities; and an own CA file when one is configured."""
 

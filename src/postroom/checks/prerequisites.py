@@ -12,6 +12,7 @@ import msgspec
 from postroom.checks.addresses import explain_address, explain_domain, explain_host
 from postroom.identity.addresses import is_same_address
 from postroom.identity.providers import explain_tenant, looks_like_guid
+from postroom.network import explain_authorities
 from postroom.store.records import Authentication, EmailType, MailServerDraft, SendRight
 
 MICROSOFT_SUFFIXES = (".office365.com", ".office365.us", ".partner.outlook.cn", ".outlook.com", ".office.com")
@@ -56,7 +57,7 @@ def can_work_together(draft: MailServerDraft, today: date | None = None) -> list
         *_judge_addresses(draft),
         *_judge_send_right(draft),
         *_judge_method(draft),
-        *(_judge_app(draft, today) if draft.authentication is Authentication.OAUTH else _judge_password(draft)),
+        *_judge_secrets(draft, today),
     ]
 
 
@@ -106,7 +107,7 @@ def _explain_plain(draft: MailServerDraft) -> FieldTrouble | None:
         return FieldTrouble("use_tls", "Microsoft 365 requires TLS 1.2 or newer. Switch Enable TLS on.")
     if draft.authentication is Authentication.OAUTH:
         return FieldTrouble("use_tls", "Without TLS the token could be read on its way. Switch Enable TLS on.")
-    if draft.host.lower() not in _LOOPBACK:
+    if draft.authentication is Authentication.BASIC and draft.host.lower() not in _LOOPBACK:
         return FieldTrouble("use_tls", "Without TLS the password could be read on its way. Switch Enable TLS on.")
     return None
 
@@ -118,6 +119,8 @@ def _judge_server(draft: MailServerDraft) -> Iterator[FieldTrouble]:
         yield FieldTrouble("port", "Port must be a number from 1 to 65535; 587 is usual.")
     elif pair := explain_pair(draft):
         yield pair
+    if why := explain_authorities(draft.authorities):
+        yield FieldTrouble("authorities", why)
     if draft.ehlo_name and (why := explain_domain(draft.ehlo_name)):
         yield FieldTrouble("ehlo_name", f"EHLO name {why}; write a host name such as mail.example.com.")
 
@@ -198,6 +201,13 @@ def _explain_secret(client_secret: str) -> str | None:
     if any(letter.isspace() or not letter.isprintable() for letter in client_secret):
         return "The Client Secret holds a space or an invisible character: copy it again."
     return None
+
+
+def _judge_secrets(draft: MailServerDraft, today: date | None) -> Iterator[FieldTrouble]:
+    if draft.authentication is Authentication.OAUTH:
+        yield from _judge_app(draft, today)
+    elif draft.authentication is Authentication.BASIC:
+        yield from _judge_password(draft)
 
 
 def _judge_method(draft: MailServerDraft) -> Iterator[FieldTrouble]:

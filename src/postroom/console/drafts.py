@@ -30,7 +30,7 @@ def permissions_of(draft: MailServerDraft) -> tuple[str, ...]:
 
 
 STEP_FIELDS: dict[str, frozenset[str]] = {
-    "server": frozenset({"host", "port", "email_type", "use_tls", "ehlo_name"}),
+    "server": frozenset({"name", "host", "port", "email_type", "use_tls", "ehlo_name", "authorities"}),
     "addresses": frozenset(
         {"sender", "sender_name", "username", "mailbox_address", "test_address", "send_right", "send_right_is_granted"}
     ),
@@ -115,10 +115,9 @@ def steps_of(draft: MailServerDraft) -> list[StepState]:
             StepState("sign-in", _("Sign in"), is_signed_in(draft)),
         ]
     else:
-        steps += [
-            StepState("method", _("Sign-in method"), True),
-            StepState("password", _("Password"), bool(draft.password)),
-        ]
+        steps.append(StepState("method", _("Sign-in method"), True))
+    if draft.authentication is Authentication.BASIC:
+        steps.append(StepState("password", _("Password"), bool(draft.password)))
     return [
         *steps,
         StepState("check", _("Check and save"), draft.verified_at_us is not None),
@@ -162,6 +161,8 @@ def read_server(draft: MailServerDraft, form: Form) -> tuple[MailServerDraft, Tr
     changed = change_draft(
         draft,
         name=form.text("name")[:100],
+        authorities=form.values.get("authorities", "").replace("\r\n", "\n").strip(),
+        takes_null_sender=form.is_on("takes_null_sender"),
         host=re.sub(r"^[a-z]+://", "", form.text("host"), flags=re.IGNORECASE).rstrip("/").lower(),
         port=int(port_text) if is_number else 0,
         email_type=EmailType(email_type) if email_type in list(EmailType) else draft.email_type,

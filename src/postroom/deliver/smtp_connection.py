@@ -7,6 +7,7 @@ nor in the dialogue. Sources: RFC 5321, RFC 3207 (STARTTLS), RFC 4954 (AUTH), mi
 import asyncio
 import re
 import ssl
+from dataclasses import replace
 from typing import Self
 
 import msgspec
@@ -22,7 +23,7 @@ from postroom.deliver.seen_certificate import find_seen_certificate
 from postroom.deliver.smtp_stream import BrokenConnectionError, SmtpStream
 from postroom.identity.sign_ins import Bearer, SignIn
 from postroom.message import DsnRequest, RecipientDsn
-from postroom.network import Network
+from postroom.network import Network, verifying_context
 from postroom.outcome import Failure, FailureClass, Refused, StopCause, Stopped, TryLater, Unknown
 from postroom.store.records import DialogueLine, EmailType
 from postroom.wire.commands import ORIGINAL_RECIPIENT_LIMIT
@@ -65,6 +66,7 @@ class SmtpConnection:
         *,
         email_type: EmailType,
         ehlo_name: str = "",
+        authorities: str = "",
         deadlines: Deadlines | None = None,
     ) -> None:
         """Says nothing yet; use `open`."""
@@ -74,6 +76,8 @@ class SmtpConnection:
         self.is_signed_in = False
         self._answered_at = float("-inf")
         self._route = network.route(host, port)
+        if authorities:
+            self._route = replace(self._route, tls=verifying_context(authorities))
         self._email_type = email_type
         self._ehlo_name = ehlo_name
         self._stream: SmtpStream | None = None
@@ -88,14 +92,26 @@ class SmtpConnection:
         *,
         email_type: EmailType,
         ehlo_name: str = "",
+        authorities: str = "",
         timeout_seconds: float | None = None,
         deadlines: Deadlines | None = None,
     ) -> Self:
-        """TCP, TLS too for SMTPS, and the greeting. `timeout_seconds` bounds each later step as well."""
+        """TCP, TLS too for SMTPS, and the greeting. `timeout_seconds` bounds each later step as well.
+
+        `authorities` (PEM) vouch for the server instead of those of the system.
+        """
         limits = deadlines or Deadlines()
         if timeout_seconds is not None:
             limits = limits.capped(timeout_seconds)
-        connection = cls(network, host, port, email_type=email_type, ehlo_name=ehlo_name, deadlines=limits)
+        connection = cls(
+            network,
+            host,
+            port,
+            email_type=email_type,
+            ehlo_name=ehlo_name,
+            authorities=authorities,
+            deadlines=limits,
+        )
         try:
             await connection._connect()
         except BaseException:

@@ -17,7 +17,7 @@ from postroom.errors import SignInTroubleError
 from postroom.identity.sign_ins import Bearer, SignIn, SignInSource
 from postroom.network import Network
 from postroom.outcome import Outcome, StopCause, Stopped, TryLater
-from postroom.store.records import DialogueLine, EmailType, Mailbox, MailServer
+from postroom.store.records import Authentication, DialogueLine, EmailType, Mailbox, MailServer
 
 log = structlog.get_logger("postroom.deliver")
 
@@ -106,6 +106,8 @@ class SmtpTransport:
 
     async def _open(self, parcel: Parcel) -> _Kept:
         """A connection that is signed in. SmtpFailure, SignInTroubleError."""
+        if self._mailbox.authentication is Authentication.NONE:
+            return await self._open_signed_in(parcel, None)
         sign_in = await self._sign_ins.sign_in_for(self._mailbox.mailbox_id)
         parcel.is_moving()
         try:
@@ -120,7 +122,8 @@ class SmtpTransport:
             log.info("token_not_accepted", server=self._server, mailbox=self._mailbox.username)
             return await self._open_signed_in(parcel, other)
 
-    async def _open_signed_in(self, parcel: Parcel, sign_in: SignIn) -> _Kept:
+    async def _open_signed_in(self, parcel: Parcel, sign_in: SignIn | None) -> _Kept:
+        """Without a sign-in the mail server knows us by our address."""
         server = self._mail_server
         connection = await SmtpConnection.open(
             self._network,
@@ -128,6 +131,7 @@ class SmtpTransport:
             server.port,
             email_type=server.email_type,
             ehlo_name=server.ehlo_name,
+            authorities=server.authorities,
             deadlines=self._deadlines,
         )
         try:
@@ -138,7 +142,8 @@ class SmtpTransport:
                 parcel.is_moving()
                 await connection.hello()
             parcel.is_moving()
-            await connection.sign_in(sign_in, may_be_in_clear=not self._uses_tls)
+            if sign_in is not None:
+                await connection.sign_in(sign_in, may_be_in_clear=not self._uses_tls)
         except BaseException:
             connection.abort()
             raise

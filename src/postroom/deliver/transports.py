@@ -28,6 +28,7 @@ class _Settings(msgspec.Struct, frozen=True):
     email_type: EmailType
     use_tls: bool
     ehlo_name: str
+    authorities: str
     username: str
     address: str
     authentication: Authentication
@@ -89,6 +90,7 @@ def _settings_of(mail_server: MailServer, mailbox: Mailbox) -> _Settings:
         email_type=mail_server.email_type,
         use_tls=mail_server.use_tls,
         ehlo_name=mail_server.ehlo_name,
+        authorities=mail_server.authorities,
         username=mailbox.username,
         address=mailbox.address,
         authentication=mailbox.authentication,

@@ -15,6 +15,11 @@ from postroom.vault import Vault
 
 _DRAFT_CONTEXT = "mail_server_drafts.draft.1"
 _SECRETS = ("client_secret", "password", "refresh_token")
+_USED_SECRETS: dict[Authentication, tuple[str, ...]] = {
+    Authentication.OAUTH: ("client_secret", "refresh_token"),
+    Authentication.BASIC: ("password",),
+    Authentication.NONE: (),
+}
 
 
 class MailServers:
@@ -223,7 +228,7 @@ def _keep_tenant(connection: Connection, draft: MailServerDraft) -> None:
 
 def _grant_values(connection: Connection, draft: MailServerDraft, mailbox_id: int, vault: Vault) -> dict[str, Any]:
     # Only what this way of signing in uses is kept: a password does not lie about beside a token.
-    used = ("password",) if draft.authentication is Authentication.BASIC else ("client_secret", "refresh_token")
+    used = _USED_SECRETS[draft.authentication]
     secrets = {
         column: seal_grant_secret(vault, column, mailbox_id, getattr(draft, column)) if column in used else None
         for column in _SECRETS

@@ -69,6 +69,7 @@ ROUTES: tuple[Page, ...] = (
     Page("POST", "/admin/mail-server/disconnect", mail_server.disconnect),
     Page("GET", "/admin/mail-server/server", step_server.show),
     Page("POST", "/admin/mail-server/server", step_server.keep),
+    Page("POST", "/admin/mail-server/provider", step_server.choose_provider),
     Page("GET", "/admin/mail-server/addresses", step_addresses.show),
     Page("POST", "/admin/mail-server/addresses", step_addresses.keep),
     Page("GET", "/admin/mail-server/method", step_method.show),

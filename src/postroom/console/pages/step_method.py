@@ -15,5 +15,5 @@ async def show(visit: Visit) -> Response:
 
 async def keep(visit: Visit) -> Response:
     chosen = visit.form.text("authentication")
-    method = Authentication.BASIC if chosen == Authentication.BASIC else Authentication.OAUTH
+    method = Authentication(chosen) if chosen in set(Authentication) else Authentication.OAUTH
     return await keep_and_go(visit, change_draft(await load_draft_to_change(visit), authentication=method), "method")
