@@ -97,7 +97,7 @@ def postfix_in(folder: Path) -> Iterator[Postfix]:
     port = _lay_out(folder, authority)
     run = ["/usr/sbin/postfix", "-c", str(folder / "conf")]
     # Debian's Postfix reads its passwords in one place only: ours stand there, but for its processes alone.
-    private = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/sasldb2 && exec "$@"', folder / "sasldb2"]
+    private = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/sasldb2 && exec "$@"', str(folder / "sasldb2")]
     subprocess.run([*private, *run, "start"], check=True, capture_output=True, timeout=60)
     try:
         wait_for(lambda: _answers(port), "Postfix listens")

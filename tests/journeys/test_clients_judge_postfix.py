@@ -70,7 +70,7 @@ def message(number: int, text: bytes) -> bytes:
     ids=["dots", "eight bit", "many lines", "10 MB"],
 )
 async def test_every_byte_arrives_as_it_was_stored(
-    postfix: Postfix, number: int, text: bytes, changes: dict[str, bool]
+    postfix: Postfix, number: int, text: bytes, changes: dict[str, Any]
 ) -> None:
     body = message(number, text)
     report = await send(postfix, body=body, **changes)
