@@ -6,6 +6,7 @@ every reply to RCPT has been read, and what ends it leaves in one write with its
 and only then, a lost connection makes the outcome unknown.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 from postroom.deliver.body_forms import BodyForm, ChunkForm, DataForm
@@ -36,6 +37,7 @@ class Transaction:
         self._form: BodyForm = ChunkForm() if may_chunk and connection.extensions.offers_chunking else DataForm()
         self._outcomes: dict[int, Outcome] = {}
         """By the recipient's place in the parcel: what is decided so far."""
+        self._ends_at = asyncio.get_running_loop().time() + connection.deadlines.whole(parcel.size_bytes)
         self._was_offered = False
         self._was_answered = False
         self._last_byte_left = False
@@ -124,7 +126,7 @@ class Transaction:
         return lines
 
     async def _hear_mail(self) -> None:
-        reply = await self._hear("MAIL", self._connection.deadlines.mail)
+        reply = await self._hear("MAIL", self._within(self._connection.deadlines.mail))
         self._was_answered = reply.code != 421
         if reply.code // 100 == 2:
             self.needs_reset = True
@@ -138,7 +140,7 @@ class Transaction:
         for place, line in lines.items():
             if not pipelined:
                 self._connection.say(line)
-            reply = await self._hear("RCPT", self._connection.deadlines.rcpt)
+            reply = await self._hear("RCPT", self._within(self._connection.deadlines.rcpt))
             if reply.code // 100 == 2 or place in self._outcomes:
                 continue  # what MAIL decided stands
             refusal = self._connection.refused(reply, "RCPT")
@@ -156,7 +158,7 @@ class Transaction:
             if not someone_is_open:
                 return False
             self._connection.say("DATA")
-        reply = await self._hear("DATA", self._connection.deadlines.data)
+        reply = await self._hear("DATA", self._within(self._connection.deadlines.data))
         if reply.code == 354:
             if not someone_is_open:
                 # RFC 2920 3.1 would have us send an empty message now; nobody shall ever get one.
@@ -266,7 +268,7 @@ class Transaction:
         try:
             stream.write(octets)
             if not is_last:
-                await stream.drain(self._connection.deadlines.block)
+                await stream.drain(self._within(self._connection.deadlines.block))
         except BrokenConnectionError as error:
             await self._require_silence()  # the server may have said why
             raise self._broken(str(error)) from None
@@ -307,6 +309,10 @@ class Transaction:
         reply = await self._connection.hear(verb, seconds)
         self._parcel.is_moving()
         return reply
+
+    def _within(self, seconds: float) -> float:
+        """So long, or what is left for the whole message."""
+        return min(seconds, max(self._ends_at - asyncio.get_running_loop().time(), 0))
 
     def _decide_rest(self, outcome: Outcome) -> None:
         for place in range(len(self._parcel.recipients)):

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from postroom.deliver import deadlines as limits
 from postroom.deliver.deadlines import Deadlines
 from postroom.deliver.smtp_stream import BrokenConnectionError, SmtpStream
-from postroom.outcome import Outcome, Sent, Stopped, TryLater, Unknown
+from postroom.outcome import Outcome, Refused, Sent, Stopped, TryLater, Unknown
 from postroom.wire.replies import MAX_REPLY_BYTES
 from tests.unit.deliver.scripted_server import Peer, Script, ScriptedServer, a_parcel
 from tests.unit.deliver.test_smtp_transport import LINES, a_transport
@@ -90,6 +91,43 @@ async def test_a_server_that_stops_taking_the_message() -> None:
     outcome, _ = await meets(script, Deadlines(block=0.05), body=[LINES] * 512)
     assert isinstance(outcome, TryLater)
     assert "stopped taking the message" in outcome.failure.text
+
+
+async def test_who_answers_each_step_in_time_is_still_done_in_bounded_time() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.sign_in()
+        await peer.hear()
+        await peer.say("250 2.1.0 OK", "550 5.1.1 Nobody")
+        while True:
+            await peer.say("250 2.1.5 OK")
+            await asyncio.sleep(0.01)
+
+    recipients = tuple(f"r{number}@example.net" for number in range(1000))
+    async with ScriptedServer.listen(script) as server:
+        transport = a_transport(server, deadlines=Deadlines(rcpt=30, message=0.1))
+        report = await transport.send(a_parcel(*recipients))
+        await transport.close()
+    assert isinstance(report.outcomes[0], Refused), "what was said before stands"
+    assert {type(outcome) for outcome in report.outcomes[1:]} == {TryLater}
+
+
+async def test_who_takes_the_message_byte_by_byte_is_done_in_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SLOWEST_BYTES_A_SECOND", 1e12)
+
+    async def script(peer: Peer) -> None:
+        await peer.sign_in()
+        await peer.take_envelope()
+        while await peer.reader.read(64 * 1024):
+            await asyncio.sleep(0.01)
+
+    outcome, _ = await meets(script, Deadlines(block=30, message=0.2), body=[LINES] * 512)
+    assert isinstance(outcome, TryLater)
+    assert "stopped taking the message" in outcome.failure.text
+
+
+def test_a_large_message_has_the_time_that_a_slow_line_needs() -> None:
+    assert Deadlines().whole(0) == 1800
+    assert Deadlines().whole(150_000_000) > 5 * 3600
 
 
 @pytest.mark.parametrize(
