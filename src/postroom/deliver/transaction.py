@@ -164,6 +164,8 @@ class Transaction:
                 # RFC 2920 3.1 would have us send an empty message now; nobody shall ever get one.
                 self._connection.abort()
             return someone_is_open
+        if reply.code < 400:
+            raise self._broken(f"The mail server answered DATA with {reply.code}; nobody can tell what it waits for.")
         if someone_is_open:
             raise self._connection.refused(reply, "DATA")
         return False

@@ -42,6 +42,9 @@ class Peer:
             await self.writer.drain()
         except OSError:
             raise Hung from None
+        await asyncio.sleep(0)  # after start_tls drain neither waits nor tells that the client is gone
+        if self.writer.transport.is_closing():
+            raise Hung
         self.sent_bytes += len(octets)
 
     async def hear(self) -> str:

@@ -69,6 +69,20 @@ async def test_endless_well_formed_answers_that_nobody_asked_for() -> None:
     assert peer.sent_bytes < SYSTEM_BUFFERS_BYTES
 
 
+@pytest.mark.parametrize("answer", ["250 2.0.0 OK", "221 2.0.0 Bye", "334 "])
+@pytest.mark.parametrize("someone", ["250 2.1.5 OK", "550 5.1.1 Nobody"])
+async def test_neither_yes_nor_no_to_data_ends_the_connection(answer: str, someone: str) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.sign_in()
+        for _ in range(3):
+            await peer.hear()
+        await peer.say("250 2.1.0 OK", someone, answer)
+        assert not await peer.reader.read(), "whatever is said next could be taken for the message"
+
+    outcome, _ = await meets(script)
+    assert isinstance(outcome, TryLater if someone.startswith("250") else Refused)
+
+
 async def test_a_slow_drip_is_cut_off_by_the_deadline_of_the_whole_reply() -> None:
     async def script(peer: Peer) -> None:
         await peer.say_bytes(b"220-")
