@@ -24,7 +24,7 @@ from postroom.store.records import DialogueLine, EmailType, MailServerDraft
 WHOLE_SECONDS = 45.0
 
 # Troubles that make dialling pointless; the page itself shows the others at their fields.
-_DIALLED_FIELDS = frozenset({"host", "port", "email_type", "use_tls"})
+_DIALLED_FIELDS = frozenset({"host", "port", "email_type", "use_tls", "authorities"})
 
 
 class Steps(Protocol):

@@ -440,6 +440,25 @@ async def test_a_refused_recipient_fails_the_last_step_and_clear_text_is_a_warni
 
 
 @pytest.mark.anyio
+async def test_a_mail_server_that_knows_our_address_asks_for_no_sign_in_and_the_check_says_so() -> None:
+    draft = local_draft(0, authentication=Authentication.NONE, password="")
+    async with Scripted("220 hello", "250 hello", "250 2.1.0 ok", "250 2.1.5 ok", "250 2.0.0 ok") as server:
+        findings = await run_locally(msgspec.structs.replace(draft, port=server.port))
+    found = by_id(findings)
+    assert "token" not in found
+    assert found["sign_in"].evidence == "not needed: the mail server knows this machine by its address"
+    assert found["recipient"].state is FindingState.PASS, found["recipient"]
+
+
+@pytest.mark.anyio
+async def test_an_authority_that_is_none_is_not_dialled_with() -> None:
+    findings = await run_locally(local_draft(587, authorities="hello"))
+    assert findings[0].check_id == "settings"
+    assert "no certificate in PEM form" in findings[0].evidence
+    assert {finding.state for finding in findings[1:]} == {FindingState.NOT_RUN}
+
+
+@pytest.mark.anyio
 async def test_smtps_has_its_tls_before_the_greeting() -> None:
     authority = trustme.CA()
     server_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
