@@ -178,7 +178,10 @@ class SmtpTransport:
         kept.messages += 1
         kept.needs_reset = transaction.needs_reset
         report = Report(outcomes, tuple(connection.dialogue), self._server)
-        self._keep(kept)
+        if _was_one_too_many(outcomes):
+            self._let_go(kept)
+        else:
+            self._keep(kept)
         return report
 
     def _report_unsent(self, parcel: Parcel, outcome: Outcome, cause: StopCause, *dialogue: DialogueLine) -> Report:
@@ -231,6 +234,11 @@ class SmtpTransport:
 def _ended_the_sign_in(outcomes: tuple[Outcome, ...]) -> bool:
     """The sign-in of the connection holds no longer; a new one may, so that the mailbox is not stopped for it."""
     return all(isinstance(outcome, Stopped) and outcome.cause is StopCause.SIGN_IN for outcome in outcomes)
+
+
+def _was_one_too_many(outcomes: tuple[Outcome, ...]) -> bool:
+    """The mailbox has more connections than it may: this one would be refused again and again, the others are not."""
+    return any(isinstance(each, TryLater) and each.failure.code == "too_many_connections" for each in outcomes)
 
 
 async def _reset(connection: SmtpConnection) -> bool:

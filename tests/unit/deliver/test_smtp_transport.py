@@ -392,6 +392,23 @@ async def test_a_connection_is_left_after_so_many_messages() -> None:
         assert len(server.peers) == 2
 
 
+async def test_a_connection_that_is_one_too_many_is_not_kept() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.sign_in()
+        await peer.take_envelope()
+        await peer.hear_message()
+        await peer.say("432 4.3.2 Concurrent connections limit exceeded.")
+        assert await peer.hear() == "QUIT"
+        await peer.say("221 Bye")
+
+    async with ScriptedServer.listen(script, accept_all) as server:
+        transport = a_transport(server)
+        outcomes = [(await transport.send(a_parcel())).outcomes[0] for _ in range(2)]
+        await transport.close()
+        assert len(server.peers) == 2
+    assert [type(outcome) for outcome in outcomes] == [TryLater, Sent]
+
+
 async def test_an_idle_connection_is_left_politely() -> None:
     heard_quit = asyncio.Event()
 
