@@ -99,11 +99,44 @@ async def test_a_slot_is_used_by_an_attempt_that_failed_too(ready: KeptStore) ->
     assert await ready.store.outbox.next_due_at_us() == ready.clock.now_us() + MINUTE_US
 
 
+async def test_a_minute_counts_from_when_a_message_may_have_arrived(ready: KeptStore) -> None:
+    await ready.widen(message_limit_a_minute=2, connection_limit=10)
+    for _ in range(4):
+        await ready.keep()
+    slow, quick = await ready.store.outbox.lease_due(10)
+    await ready.settle(quick, SENT)
+    ready.clock.advance(60)
+    [third] = await ready.store.outbox.lease_due(10)
+    await ready.settle(third, SENT)
+    assert await ready.store.outbox.next_due_at_us() == ready.clock.now_us() + MINUTE_US, "the slow one is on its way"
+    ready.clock.advance(30)
+    await ready.settle(slow, SENT)
+    ready.clock.advance(30)
+    assert len(await ready.store.outbox.lease_due(10)) == 1, "the slow one arrived only half a minute ago"
+    ready.clock.advance(30)
+    assert len(await ready.store.outbox.lease_due(10)) == 0, "nothing waits any more"
+
+
+async def test_limits_that_are_raised_soon_after_they_were_lowered_allow_no_burst(ready: KeptStore) -> None:
+    await ready.widen(message_limit_a_minute=5, connection_limit=10)
+    for _ in range(8):
+        await ready.keep()
+    for lease in await ready.store.outbox.lease_due(4):
+        await ready.settle(lease, SENT)
+    await ready.widen(message_limit_a_minute=2)
+    assert await ready.store.outbox.lease_due(10) == []
+    await ready.widen(message_limit_a_minute=5)
+    assert len(await ready.store.outbox.lease_due(10)) == 1
+
+
 async def test_a_lower_limit_counts_what_was_used_under_the_higher(ready: KeptStore) -> None:
     await ready.widen(message_limit_a_minute=5, connection_limit=10)
     for _ in range(8):
         await ready.keep()
-    assert len(await ready.store.outbox.lease_due(4)) == 4
+    leases = await ready.store.outbox.lease_due(4)
+    for lease in leases:
+        await ready.settle(lease, SENT)
+    assert len(leases) == 4
     await ready.widen(message_limit_a_minute=2)
     assert await ready.store.outbox.lease_due(10) == []
     ready.clock.advance(60)

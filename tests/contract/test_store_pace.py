@@ -1,13 +1,14 @@
 """Pace: what is learnt and how it recovers, turns within a lane, recipients of a message, and external recipients."""
 
+import msgspec
 import pytest
 
 from postroom.clock import DAY_US, MICROSECONDS, MINUTE_US
 from postroom.message import Lane, MailboxState
-from postroom.outcome import Failure, FailureClass, StopCause, Stopped, TryLater
+from postroom.outcome import Failure, FailureClass, StopCause, Stopped, TryLater, Unknown
 from postroom.store.external import CODE
 from postroom.store.records import AppSettings
-from tests.contract.kept_store import MAILBOX_ID, SENT, KeptStore, later
+from tests.contract.kept_store import LINE_DROPPED, MAILBOX_ID, SENT, KeptStore, later
 
 pytestmark = pytest.mark.anyio
 
@@ -160,4 +161,118 @@ async def test_the_overview_says_when_all_will_be_out(ready: KeptStore) -> None:
     assert forecast.messages == 35
     assert forecast.out_at_us == ready.clock.now_us() + 84 * MICROSECONDS
     await ready.store.mailboxes.pause(MAILBOX_ID, "anna")
-    assert (await ready.store.messages.overview(0)).forecast.messages == 0
+    forecast = (await ready.store.messages.overview(0)).forecast
+    assert (forecast.messages, forecast.out_at_us, forecast.without_time) == (0, None, {"paused": 35})
+
+
+async def test_the_overview_says_what_nobody_can_foretell(ready: KeptStore) -> None:
+    held, outside = await ready.keep(), await ready.keep()
+    await ready.store.outbox.hold(held, "anna")
+    forecast = (await ready.store.messages.overview(0)).forecast
+    assert (forecast.messages, forecast.without_time) == (1, {"release": 1})
+    detail = await ready.store.messages.find(outside)
+    assert detail is not None
+    assert detail.out_at_us == forecast.out_at_us == ready.clock.now_us()
+    detail = await ready.store.messages.find(held)
+    assert detail is not None
+    assert detail.out_at_us is None
+
+
+async def test_a_message_is_foretold_after_those_before_it(ready: KeptStore) -> None:
+    messages = [await ready.keep() for _ in range(50)]
+    alarm = await ready.keep(lane=Lane.HIGH)
+    seconds = []
+    for message_id in (alarm, messages[0], messages[24], messages[49]):
+        detail = await ready.store.messages.find(message_id)
+        assert detail is not None
+        assert detail.out_at_us is not None
+        seconds.append(round((detail.out_at_us - ready.clock.now_us()) / MICROSECONDS))
+    assert seconds == [0, 0, 2, 62]
+
+
+async def test_more_external_recipients_a_day_are_looked_at_at_once(ready: KeptStore) -> None:
+    await ready.store.mailboxes.set_external_day(MAILBOX_ID, 1, ["contoso.com"], "anna")
+    await ready.keep("bob@fabrikam.com")
+    waiting = await ready.keep("eve@fabrikam.com", "zoe@fabrikam.com")
+    assert await leave_in_a_minute(ready) == 1
+    await ready.store.mailboxes.set_external_day(MAILBOX_ID, 10, ["contoso.com"], "anna")
+    assert await leave_in_a_minute(ready) == 1
+    assert await ready.states(waiting) == ["sent", "sent"]
+
+
+async def test_what_microsoft_closed_no_person_opens(ready: KeptStore) -> None:
+    await ready.keep("bob@fabrikam.com")
+    until_us = ready.clock.now_us() + 3_600 * MICROSECONDS
+    await ready.settle(await ready.lease_one(), Stopped(EXTERNAL, StopCause.DAILY_LIMIT, until_us))
+    await ready.store.mailboxes.set_external_day(MAILBOX_ID, 99_999, ["contoso.com"], "anna")
+    assert await ready.store.outbox.lease_due(10) == []
+    assert await ready.store.outbox.next_due_at_us() == until_us
+
+
+async def test_a_domain_of_ones_own_is_inside(ready: KeptStore) -> None:
+    await ready.store.mailboxes.set_external_day(MAILBOX_ID, 1, ["contoso.com", "FABRIKAM.com"], "anna")
+    for _ in range(3):
+        await ready.keep("bob@fabrikam.com")
+    assert await leave_in_a_minute(ready) == 3
+
+
+async def test_a_backlog_of_external_mail_does_not_delay_what_is_inside(ready: KeptStore) -> None:
+    await ready.keep("bob@fabrikam.com")
+    until_us = ready.clock.now_us() + DAY_US
+    await ready.settle(await ready.lease_one(), Stopped(EXTERNAL, StopCause.DAILY_LIMIT, until_us))
+    for _ in range(300):
+        await ready.keep("bob@fabrikam.com")
+    inside = await ready.keep("anna@contoso.com")
+    assert (await ready.lease_one()).message_id == inside, "all that wait are passed over at once"
+
+
+async def order_of_all(ready: KeptStore) -> list[int]:
+    order = []
+    while leases := await ready.store.outbox.lease_due(1):
+        order.append(leases[0].message_id)
+        await ready.settle(leases[0], SENT)
+    return order
+
+
+async def test_what_comes_due_again_does_not_overtake_another_app(ready: KeptStore) -> None:
+    await ready.widen(message_limit_a_minute=1_000)
+    other, _ = await ready.store.apps.create(AppSettings(name="Reports"), "anna")
+    for _ in range(20):
+        await ready.keep()
+    until_us = ready.clock.now_us() + MINUTE_US
+    for _ in range(20):
+        await ready.settle(await ready.lease_one(), Unknown(LINE_DROPPED, until_us))
+    ready.clock.advance(61)
+    late = ready.message(app_id=other.app_id)
+    await ready.store.outbox.keep(late)
+    assert late.message_id in (await order_of_all(ready))[:2]
+
+
+async def test_what_is_released_by_the_hundred_does_not_overtake_another_app(ready: KeptStore) -> None:
+    other, _ = await ready.store.apps.create(AppSettings(name="Reports"), "anna")
+    flood = [await ready.keep() for _ in range(10)]
+    for message_id in flood:
+        await ready.store.outbox.hold(message_id, "anna")
+    for _ in range(5):
+        await ready.store.outbox.keep(ready.message(app_id=other.app_id))
+    assert len(await order_of_all(ready)) == 5
+    for message_id in flood:
+        await ready.store.outbox.release(message_id, "anna")
+    late = ready.message(app_id=other.app_id)
+    await ready.store.outbox.keep(late)
+    assert late.message_id in (await order_of_all(ready))[:2]
+
+
+async def test_what_is_to_be_sent_later_costs_its_app_no_turn_now(ready: KeptStore) -> None:
+    other, _ = await ready.store.apps.create(AppSettings(name="Reports"), "anna")
+    for _ in range(10):
+        later_today = msgspec.structs.replace(ready.message(), send_at_us=ready.clock.now_us() + DAY_US)
+        await ready.store.outbox.keep(later_today)
+    for _ in range(5):
+        await ready.store.outbox.keep(ready.message(app_id=other.app_id))
+    now = await ready.keep()
+    assert now in (await order_of_all(ready))[:2]
+    ready.clock.advance(86_400)
+    late = ready.message(app_id=other.app_id)
+    await ready.store.outbox.keep(late)
+    assert late.message_id in (await order_of_all(ready))[:2]

@@ -14,11 +14,13 @@ from postroom.store.records import EmailType, Lease, Mailbox, MailServer, OpenRe
 from postroom.store.rerouting import reroute
 from postroom.store.rows import dsn_of, mail_server_of, mailbox_of, ready_us
 from postroom.store.settling import end_expired_leases, restage, summarise
+from postroom.store.slots import find_free_slots, use_slots
 from postroom.store.suspects import suspect_that_may_go
-from postroom.store.turns import note_claimed
+from postroom.store.turns import note_claimed, queue_again
 
 LEASE_US = 15 * MINUTE_US  # outlasts the longest reply timeout, 10 minutes (RFC 5321 4.5.3.2.6)
 WAKE_LIMIT = 500
+PASSED_OVER_PAGE = 50
 
 
 def lease_due(connection: Connection, owner: str, limit: int, faults: FaultPoints) -> list[Lease]:
@@ -48,6 +50,7 @@ def _queue_scheduled(connection: Connection) -> None:
     for row in due:
         connection.change("begin_lifetime_anew", delivery_id=row["delivery_id"], now_us=connection.now_us)
     restage(connection, [row["delivery_id"] for row in due])
+    queue_again(connection, [row["delivery_id"] for row in due])
     summarise(connection, messages)
 
 
@@ -62,23 +65,34 @@ def _lease_of_mailbox(
     mailbox = mailbox_of(row)
     mailbox_id, now_us = mailbox.mailbox_id, connection.now_us
     pace = pace_of(mailbox, now_us)
+    if mailbox.state is MailboxState.SLOWED and not pace.is_lowered:
+        connection.change("end_slowness", mailbox_id=mailbox_id, now_us=now_us)
     ways = find_open_ways(mailbox, mail_servers.values(), in_flight, now_us)
     rooms = make_rooms(mailbox, pace, mail_servers, in_flight, limit)
     room = max((rooms.left(way.mail_server) for way in ways), default=0)
     if not room:
         return []
-    connection.change("wake_waiting", mailbox_id=mailbox_id, now_us=now_us, limit=WAKE_LIMIT)
+    _wake_waiting(connection, mailbox_id)
     if not any(connection.row("any_due_delivery", mail_server_id=way.mail_server.mail_server_id) for way in ways):
         return []
-    slots = _free_slots(connection, mailbox_id, pace.message_limit, min(rooms.total, limit))
-    claims = _choose(connection, mailbox, ways, rooms, len(slots))
+    slots = find_free_slots(connection, mailbox_id, pace.message_limit, min(rooms.total, limit))
+    rooms.total = min(rooms.total, len(slots))
+    claims = _choose(connection, mailbox, ways, rooms)
     if not claims:
         return []
     _write_claims(connection, owner, mailbox, row["revision"], slots, claims)
-    if mailbox.state is MailboxState.SLOWED and not pace.is_lowered:
-        connection.change("end_slowness", mailbox_id=mailbox_id, now_us=now_us)
     now_ready_us = ready_us(row, now_us)
     return [_lease(connection, owner, mailbox, mail_servers, claim, now_ready_us) for claim in claims]
+
+
+def _wake_waiting(connection: Connection, mailbox_id: int) -> None:
+    """What waited for its time is due now."""
+    rows = connection.rows("waiting_that_are_due", mailbox_id=mailbox_id, now_us=connection.now_us, limit=WAKE_LIMIT)
+    if rows:
+        delivery_ids = [row["delivery_id"] for row in rows]
+        connection.change("wake_waiting", deliveries=to_json(delivery_ids))
+        # Suspects go one at a time: there they have waited for their turn.
+        queue_again(connection, [row["delivery_id"] for row in rows if not row["crashes"]])
 
 
 class _Claim:
@@ -91,46 +105,69 @@ class _Claim:
         self.is_probe = is_probe
 
 
-def _choose(
-    connection: Connection, mailbox: Mailbox, ways: Sequence[OpenWay], rooms: Rooms, free_slots: int
-) -> list[_Claim]:
-    """The next deliveries in order. One that does not fit into the day is not overtaken: it would never go."""
-    way_of = {way.mail_server.mail_server_id: way for way in ways}
-    rows = _next_in_order(connection, ways, rooms, free_slots)
-    recipients = _due_recipients(connection, rows)
-    emptied = [row["delivery_id"] for row in rows if not recipients[row["delivery_id"]]]
+def _choose(connection: Connection, mailbox: Mailbox, ways: Sequence[OpenWay], rooms: Rooms) -> list[_Claim]:
+    """The next deliveries in order; those that wait for the day of external recipients are passed over, many a time."""
     day = TenantDay(connection, mailbox)
-    used_today = _recipients_of_day(connection, mailbox.mailbox_id) if rows else 0
     claims: list[_Claim] = []
-    for row in rows:
+    passed_over, page = 0, 0
+    while passed_over < WAKE_LIMIT:
+        rows = _next_in_order(connection, ways, rooms, page)
+        recipients = _due_recipients(connection, rows)
+        claims = _choose_of(
+            connection, mailbox, ways, rooms, day, [(row, recipients[row["delivery_id"]]) for row in rows]
+        )
+        put_off = day.close()
+        restage(connection, [row["delivery_id"] for row in rows if not recipients[row["delivery_id"]]] + put_off)
+        if claims or not put_off:
+            break
+        passed_over, page = passed_over + len(put_off), PASSED_OVER_PAGE
+    return claims
+
+
+def _choose_of(
+    connection: Connection,
+    mailbox: Mailbox,
+    ways: Sequence[OpenWay],
+    rooms: Rooms,
+    day: TenantDay,
+    candidates: Sequence[tuple[Row, list[Row]]],
+) -> list[_Claim]:
+    """One that does not fit into the mailbox's day is not overtaken: it would never go."""
+    way_of = {way.mail_server.mail_server_id: way for way in ways}
+    used_today = _recipients_of_day(connection, mailbox.mailbox_id) if candidates else 0
+    claims: list[_Claim] = []
+    probing: list[OpenWay] = []
+    for row, waiting in candidates:
         way = way_of[row["mail_server_id"]]
-        if not rooms.left(way.mail_server) or len(claims) == free_slots:
+        if not rooms.left(way.mail_server) or way in probing:
             continue
-        due = day.admit(row, recipients[row["delivery_id"]])
+        due = _share_of_a_message(mailbox, way.mail_server, day.admit(row, waiting))
         if not due:
             continue
-        due = _share_of_a_message(mailbox, way.mail_server, due)
         # More recipients at once than a day allows can only go when nothing else went.
         if used_today and used_today + len(due) > mailbox.recipient_limit_a_day:
             break
         used_today += len(due)
         day.count(due)
         rooms.take(way.mail_server)
+        if way.is_probe:
+            probing.append(way)
         claims.append(_Claim(row, due, connection.ids.make_id(), way.is_probe))
-    day.close()
-    restage(connection, [*emptied, *day.put_off])
     return claims
 
 
-def _next_in_order(connection: Connection, ways: Sequence[OpenWay], rooms: Rooms, free_slots: int) -> list[Row]:
-    """By lane, then by turn, over all ways of the mailbox."""
+def _next_in_order(connection: Connection, ways: Sequence[OpenWay], rooms: Rooms, page: int) -> list[Row]:
+    """By lane, then by turn, over all ways of the mailbox: as many as may go, at least a page."""
     suspect_id = suspect_that_may_go(connection, [way.mail_server.mail_server_id for way in ways])
     rows = [
         row
         for way in ways
-        if (room := min(free_slots, 1 if way.is_probe else rooms.left(way.mail_server)))
+        if (room := rooms.left(way.mail_server))
         for row in connection.rows(
-            "due_deliveries", mail_server_id=way.mail_server.mail_server_id, suspect_id=suspect_id, limit=room
+            "due_deliveries",
+            mail_server_id=way.mail_server.mail_server_id,
+            suspect_id=suspect_id,
+            limit=max(1 if way.is_probe else room, page),
         )
     ]
     return sorted(rows, key=lambda row: (row["lane"], row["turn"], row["delivery_id"]))
@@ -147,22 +184,6 @@ def _due_recipients(connection: Connection, rows: Sequence[Row]) -> dict[int, li
     for recipient in connection.rows("due_recipients", deliveries=given, now_us=connection.now_us):
         recipients[recipient["delivery_id"]].append(recipient)
     return recipients
-
-
-def _free_slots(connection: Connection, mailbox_id: int, messages_a_minute: int, limit: int) -> list[int]:
-    """Slots not used within the last 60 seconds, at most `limit`."""
-    now_us = connection.now_us
-    found = connection.only_row("pace_slot_count", mailbox_id=mailbox_id)
-    missing = messages_a_minute - found["slots"]
-    if missing > 0:
-        first = found["greatest"] + 1
-        connection.insert_rows("add_pace_slots", [(mailbox_id, slot) for slot in range(first, first + missing)])
-    elif missing < 0:
-        connection.change("drop_pace_slots", mailbox_id=mailbox_id, surplus=-missing)
-    if found["last_used_at_us"] > now_us:
-        connection.change("pull_pace_slots_back", mailbox_id=mailbox_id, now_us=now_us)
-    rows = connection.rows("free_pace_slots", mailbox_id=mailbox_id, minute_ago_us=now_us - MINUTE_US, limit=limit)
-    return [row["slot"] for row in rows]
 
 
 def _recipients_of_day(connection: Connection, mailbox_id: int) -> int:
@@ -188,8 +209,9 @@ def _write_claims(
             "attempt_id": claim.attempt_id,
             "is_probe": int(claim.is_probe),
             "mailbox_revision": revision,
+            "slot": slot,
         }
-        for claim in claims
+        for claim, slot in zip(claims, slots, strict=False)
     ]
     _expect(
         len(claims),
@@ -203,9 +225,7 @@ def _write_claims(
     _expect(len(sending), connection.change("lease_recipients", recipients=to_json(sending), now_us=now_us))
     messages = [claim.row["message_id"] for claim in claims]
     connection.change("count_attempts", messages=to_json(messages))
-    connection.change(
-        "use_pace_slots", mailbox_id=mailbox.mailbox_id, slots=to_json(slots[: len(claims)]), now_us=now_us
-    )
+    use_slots(connection, mailbox.mailbox_id, slots[: len(claims)])
     connection.change(
         "count_recipients", mailbox_id=mailbox.mailbox_id, minute=now_us // MINUTE_US, recipients=len(sending)
     )

@@ -24,6 +24,8 @@ class MailboxFigures(msgspec.Struct, frozen=True):
     mailbox: Mailbox
     messages_last_minute: int
     recipients_last_day: int
+    conversations: int
+    """That are going on now."""
     message_limit_a_minute: int
     """The one that holds now: what was set, or what was learnt below it."""
     external: ExternalDay | None
@@ -58,6 +60,14 @@ class FigureBook:
         """Errors: StoreUnavailableError."""
         return await self._reader.read(read_figures)
 
+    async def of_mailboxes(self) -> dict[int, MailboxFigures]:
+        """By mailbox."""
+        return await self._reader.read(
+            lambda connection: {
+                row["mailbox_id"]: _mailbox_figures(connection, row) for row in _mailbox_rows(connection)
+            }
+        )
+
 
 def read_figures(connection: Connection) -> Figures:
     oldest, last_sent = connection.row("oldest_waiting"), connection.row("last_sent")
@@ -91,6 +101,7 @@ def _mailbox_figures(connection: Connection, row: Row) -> MailboxFigures:
         mailbox=mailbox,
         messages_last_minute=row["messages_last_minute"],
         recipients_last_day=row["recipients_last_day"],
+        conversations=row["conversations"],
         message_limit_a_minute=pace_of(mailbox, connection.now_us).message_limit,
         external=read_external_day(connection, mailbox.tenant) if mailbox.tenant is not None else None,
         secret_ends_on=date_of(row["secret_ends_on"]),

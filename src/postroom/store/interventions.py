@@ -12,10 +12,11 @@ from postroom.store.database import Connection, Row, to_json
 from postroom.store.routing import RoutingFacts
 from postroom.store.settling import restage, summarise
 from postroom.store.timeline import add_entries
-from postroom.store.turns import Place, give_turns
+from postroom.store.turns import Place, give_turns, queue_again
 from postroom.store.ways_out import read_ways_out
 
 _S = RecipientState
+_QUEUED_AGAIN = frozenset({"retried", "released"})
 
 
 def retry(connection: Connection, message_id: int, who: str) -> None:
@@ -155,6 +156,9 @@ def _add_delivery(connection: Connection, message: Row) -> int:
 def _finish(connection: Connection, message_id: int, kind: str, text: str, who: str) -> None:
     rows = connection.rows("deliveries_of_message", message_id=message_id)
     # A delivery that is being worked on finds its place when it is settled.
-    restage(connection, [row["delivery_id"] for row in rows if row["stage"] != "leased"])
+    free = [row["delivery_id"] for row in rows if row["stage"] != "leased"]
+    restage(connection, free)
+    if kind in _QUEUED_AGAIN:
+        queue_again(connection, free)
     summarise(connection, [message_id])
     add_entries(connection, [(message_id, kind, text, who)])

@@ -52,8 +52,7 @@ def _insert(connection: Connection, messages: Sequence[NewMessage]) -> None:
     now_us = connection.now_us
     ways_out = read_ways_out(connection)
     ways = [ways_out.choose(_routing_facts(new)) for new in messages]
-    places = [Place(way.mailbox_id, int(new.lane), new.app_id) for (way, _), new in zip(ways, messages, strict=True)]
-    turns = give_turns(connection, places)
+    turns = _give_turns(connection, [(way.mailbox_id, new) for (way, _), new in zip(ways, messages, strict=True)])
     delivery_ids = [connection.ids.make_id() for _ in messages]
     connection.insert_rows("insert_messages", [_message_row(now_us, new) for new in messages])
     connection.insert_rows("insert_bodies", [_body_row(new) for new in messages])
@@ -86,6 +85,18 @@ def _insert(connection: Connection, messages: Sequence[NewMessage]) -> None:
         connection.insert_rows("keep_idempotency_keys", keys)
     explained = zip(messages, ways, strict=True)
     add_entries(connection, [(new.message_id, "routed", why, "Postroom") for new, (_, why) in explained if why])
+
+
+def _give_turns(connection: Connection, coming: Sequence[tuple[int, NewMessage]]) -> list[int]:
+    """By mailbox; what is to be sent later gets its turn then, so that until then its app has lost none."""
+    waiting = [_is_scheduled(connection.now_us, new) for _, new in coming]
+    places = [
+        Place(mailbox_id, int(new.lane), new.app_id)
+        for (mailbox_id, new), is_later in zip(coming, waiting, strict=True)
+        if not is_later
+    ]
+    turns = iter(give_turns(connection, places) if places else ())
+    return [0 if is_later else next(turns) for is_later in waiting]
 
 
 def _routing_facts(new: NewMessage) -> RoutingFacts:

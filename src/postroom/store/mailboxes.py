@@ -1,11 +1,14 @@
 """Mailboxes: what we sign in to. Their secrets are opened only by `open_grant`."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from postroom.errors import WrongStateError
 from postroom.outcome import Failure, StopCause
 from postroom.store.audit import note
 from postroom.store.database import Connection, Row, to_json
+from postroom.store.external import read_external_day, set_external_day, why_not_these_domains
 from postroom.store.pace import limits_of, why_not_these_limits
 from postroom.store.reader import Reader
 from postroom.store.records import Authentication, Grant, Mailbox, MailboxLimits
@@ -106,6 +109,28 @@ class Mailboxes:
             note(connection, who, "changed limits", row["username"], from_address=from_address, **changed)
 
         await self._writer.run(set_them, wakes=True)
+
+    async def set_external_day(
+        self, mailbox_id: int, limit: int, own_domains: Sequence[str], who: str, from_address: str = ""
+    ) -> None:
+        """What its organisation may send outside in 24 hours, and what is inside. Errors: ValueError, LookupError."""
+        domains = sorted({domain.strip().lower() for domain in own_domains if domain.strip()})
+        if trouble := why_not_these_domains(domains):
+            raise ValueError(trouble)
+        if limit < 1:
+            raise ValueError("At least 1 is needed for external recipients in 24 hours.")
+
+        def set_it(connection: Connection) -> None:
+            tenant = connection.only_row("mailbox", mailbox_id=mailbox_id)["tenant"]
+            if tenant is None:
+                raise ValueError("Only a mailbox at Microsoft has such a limit: save its mail server first.")
+            before = read_external_day(connection, tenant)
+            set_external_day(connection, tenant, limit, domains)
+            after = read_external_day(connection, tenant)
+            changed = {"before": to_json(before), "after": to_json(after)}
+            note(connection, who, "changed external recipients", tenant, from_address=from_address, **changed)
+
+        await self._writer.run(set_it, wakes=True)
 
     async def resume(self, mailbox_id: int, who: str) -> None:
         """Ready again: what waits for it is due. Errors: WrongStateError when it is not set up."""

@@ -11,7 +11,8 @@ from postroom.ids import parse_public_id, public_id
 from postroom.message import Lane, MailboxState, Reception, RecipientState
 from postroom.outcome import Outcome, StopCause
 from postroom.store.database import Connection, Row, to_json
-from postroom.store.forecast import read_forecast
+from postroom.store.forecast import read_forecast, read_out_at_us
+from postroom.store.pace import pace_of
 from postroom.store.reader import Reader
 from postroom.store.records import (
     AttemptRow,
@@ -24,7 +25,7 @@ from postroom.store.records import (
     StoredBody,
     TimelineEntry,
 )
-from postroom.store.rows import app_of, dsn_of, failure_of, texts_of
+from postroom.store.rows import app_of, dsn_of, failure_of, mailbox_of, texts_of
 from postroom.store.search_words import Condition, parse_search
 from postroom.store.settling import QUARTER_US
 from postroom.store.timeline import intake_entries, pruned_entry
@@ -195,21 +196,22 @@ def _read_waits(connection: Connection) -> dict[int, _Waits]:
         "way_waits", minute_ago_us=now_us - MINUTE_US, first_minute=now_us // MINUTE_US - MINUTES_A_DAY, now_us=now_us
     )
     return {
-        row["mail_server_id"]: _Waits(_stopped_for(row), _paced_for(row), bool(row["is_external_over"])) for row in rows
+        row["mail_server_id"]: _Waits(_stopped_for(row), _paced_for(row, now_us), bool(row["is_external_over"]))
+        for row in rows
     }
 
 
 def _stopped_for(row: Row) -> str | None:
     if row["state"] == MailboxState.DISCONNECTED:
         return StopCause.NOT_SET_UP.value
-    cause: str | None = row["cause"]
+    cause: str | None = row["any_cause"]
     return cause
 
 
-def _paced_for(row: Row) -> str | None:
+def _paced_for(row: Row, now_us: int) -> str | None:
     if row["is_day_over"]:
         return StopCause.DAILY_LIMIT.value
-    if not row["is_paced"]:
+    if row["slots_used"] < pace_of(mailbox_of(row), now_us).message_limit:
         return None
     return "slowed" if row["state"] == MailboxState.SLOWED else "pace"
 
@@ -253,6 +255,7 @@ def _read_detail(connection: Connection, message_id: int) -> MessageDetail | Non
         tags=texts_of(row["tags"]),
         metadata=msgspec.json.decode(row["metadata"], type=dict[str, str]),
         dsn=dsn_of(row["dsn"]),
+        out_at_us=read_out_at_us(connection, row) if row["stage"] == "due" else None,
     )
 
 

@@ -5,6 +5,8 @@ when it is busy. What it says lowers our limits at once; they recover slowly and
 be written while they do.
 """
 
+from collections.abc import Iterator
+
 import msgspec
 
 from postroom.clock import MINUTE_US
@@ -81,6 +83,27 @@ def pace_of(mailbox: Mailbox, now_us: int) -> Pace:
     )
     is_lowered = messages < mailbox.message_limit_a_minute or connections < mailbox.connection_limit
     return Pace(messages, connections, is_lowered)
+
+
+def next_recovery_us(mailbox: Mailbox, now_us: int) -> int | None:
+    """When a limit grows next; None when none is lowered."""
+    return min((time for time in _recoveries_us(mailbox, now_us, is_next=True)), default=None)
+
+
+def recovered_at_us(mailbox: Mailbox, now_us: int) -> int | None:
+    """When all limits are again what people set; None when they are."""
+    return max((time for time in _recoveries_us(mailbox, now_us, is_next=False)), default=None)
+
+
+def _recoveries_us(mailbox: Mailbox, now_us: int, *, is_next: bool) -> Iterator[int]:
+    """For each limit that is lowered: when its next step comes, or its last."""
+    passed_us = _passed_us(mailbox, now_us)
+    for wanted, learnt, step_us in (
+        (mailbox.message_limit_a_minute, mailbox.learnt_message_limit, MESSAGE_RECOVERY_US),
+        (mailbox.connection_limit, mailbox.learnt_connection_limit, CONNECTION_RECOVERY_US),
+    ):
+        if learnt is not None and (missing := wanted - learnt - passed_us // step_us) > 0:
+            yield now_us - passed_us + (passed_us // step_us + (1 if is_next else missing)) * step_us
 
 
 def learn(mailbox: Mailbox, outcomes: list[Outcome], now_us: int) -> Learnt | None:

@@ -519,6 +519,8 @@ class MessageDetail(msgspec.Struct, frozen=True):
     tags: tuple[str, ...] = ()
     metadata: dict[str, str] = {}
     dsn: DsnRequest | None = None
+    out_at_us: int | None = None
+    """When it will leave, if it is due and nobody has to do anything first."""
 
 
 class OpenMessage(msgspec.Struct, frozen=True):
@@ -565,6 +567,8 @@ class Forecast(msgspec.Struct, frozen=True):
     messages: int
     out_at_us: int | None
     """None when nothing is due."""
+    without_time: dict[str, int]
+    """Messages of which nobody can say when they leave, by what they wait for, as in `Overview.waiting_by_cause`."""
 
 
 class Overview(msgspec.Struct, frozen=True):

@@ -18,6 +18,7 @@ from postroom.store.pace import GRAPH_MESSAGE_LIMIT_BYTES, pace_of
 from postroom.store.records import EmailType, Mailbox, MailServer
 from postroom.store.refused_senders import BELIEVED_US
 from postroom.store.rows import mailbox_of, ready_us
+from postroom.store.slots import count_used_slots
 from postroom.store.timeline import add_entries
 from postroom.store.turns import Place, give_turns
 
@@ -104,10 +105,8 @@ class _Mover:
         )
 
     def _has_slots(self, way: _Way) -> bool:
-        used = self._connection.only_row(
-            "pace_slots_used", mailbox_id=way.mailbox.mailbox_id, since_us=self._connection.now_us - MINUTE_US
-        )["used"]
-        return bool(used < pace_of(way.mailbox, self._connection.now_us).message_limit)
+        used = count_used_slots(self._connection, way.mailbox.mailbox_id)
+        return used < pace_of(way.mailbox, self._connection.now_us).message_limit
 
     def _is_day_over(self, way: _Way) -> bool:
         first_minute = (self._connection.now_us - 24 * HOUR_US) // MINUTE_US

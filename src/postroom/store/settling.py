@@ -17,6 +17,7 @@ from postroom.store.pace import learn
 from postroom.store.records import Lease, Settlement
 from postroom.store.refused_senders import remember_senders
 from postroom.store.rows import mailbox_of, to_json_or_none
+from postroom.store.slots import rest_slots
 from postroom.store.suspects import BROUGHT_US_DOWN, clear_suspects, count_crashes, is_held_for_crashes
 from postroom.store.timeline import add_entries
 
@@ -158,6 +159,7 @@ def _settle(connection: Connection, held: Sequence[_Held]) -> None:
         "end_attempts", attempts=to_json([_ended_attempt(each) for each in held]), now_us=connection.now_us
     )
     restage(connection, [each.row["delivery_id"] for each in held])
+    rest_slots(connection, [each.row for each in held])
     summarise(connection, [each.row["message_id"] for each in held])
     for each in held:
         _change_mailbox(connection, each)

@@ -32,6 +32,16 @@ def give_turns(connection: Connection, places: Sequence[Place]) -> list[int]:
     return turns
 
 
+def queue_again(connection: Connection, delivery_ids: Sequence[int]) -> None:
+    """What comes due later than it came in gets its turn then, in this order: it neither overtakes nor has lost one."""
+    if not delivery_ids:
+        return
+    rows = connection.rows("places_of_deliveries", deliveries=to_json(delivery_ids))
+    turns = give_turns(connection, [Place(row["mailbox_id"], row["lane"], row["app_id"]) for row in rows])
+    moved = [{"delivery_id": row["delivery_id"], "turn": turn} for row, turn in zip(rows, turns, strict=True)]
+    connection.change("change_turns", moved=to_json(moved))
+
+
 def note_claimed(connection: Connection, mailbox_id: int, claimed: Sequence[tuple[int, int]]) -> None:
     """Lane and turn of what was claimed: whoever comes now queues behind it."""
     furthest: dict[int, int] = {}

@@ -154,7 +154,8 @@ async def test_only_the_recipients_still_open_are_tried_again(ready: KeptStore) 
         ready.clock.advance(120)
         await ready.keep()  # something that wakes the worker, as the minute's end would
         await work.until(message_id, "sent", "sent")
-        assert work.transport.parcels[1].recipients == ("b@x.test",)
+        tried = [parcel.recipients for parcel in work.transport.parcels if parcel.recipients != ("bob@fabrikam.com",)]
+        assert tried == [("a@x.test", "b@x.test"), ("b@x.test",)]
 
 
 async def test_a_message_that_could_not_be_sent_for_five_days_fails_with_the_last_answer(ready: KeptStore) -> None:

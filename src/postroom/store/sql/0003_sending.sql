@@ -118,10 +118,12 @@ CREATE TABLE refused_senders (
 ) STRICT, WITHOUT ROWID;
 
 -- `turn` is the virtual finish time by which apps take turns within a lane. `home_mail_server_id` is the way that was
--- chosen at intake, while another one is used. `crashes`: how often we went down while it was being sent.
+-- chosen at intake, while another one is used. `crashes`: how often we went down while it was being sent. `slot` is that
+-- of its mailbox's pace which it occupies while it is leased.
 ALTER TABLE deliveries ADD COLUMN turn INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE deliveries ADD COLUMN home_mail_server_id INTEGER REFERENCES mail_servers;
 ALTER TABLE deliveries ADD COLUMN crashes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE deliveries ADD COLUMN slot INTEGER;
 
 DROP INDEX deliveries_due;
 CREATE INDEX deliveries_due ON deliveries (mail_server_id, lane, turn, delivery_id) WHERE stage = 'due';

@@ -39,18 +39,17 @@ WHERE state = 'scheduled' AND message_id IN (SELECT value FROM json_each(:messag
 -- name: next_scheduled
 SELECT min(next_attempt_at_us) AS at_us FROM recipients WHERE state = 'scheduled'
 
+-- name: waiting_that_are_due
+SELECT delivery_id, crashes FROM deliveries
+WHERE stage = 'waiting' AND mailbox_id = :mailbox_id AND due_at_us <= :now_us
+ORDER BY due_at_us LIMIT :limit
+
 -- name: wake_waiting
--- What waited for its time is due now.
-UPDATE deliveries SET stage = 'due'
-WHERE delivery_id IN (
-    SELECT delivery_id FROM deliveries
-    WHERE stage = 'waiting' AND mailbox_id = :mailbox_id AND due_at_us <= :now_us
-    ORDER BY due_at_us LIMIT :limit
-)
+UPDATE deliveries SET stage = 'due' WHERE delivery_id IN (SELECT value FROM json_each(:deliveries)) AND stage = 'waiting'
 
 -- name: any_due_delivery
 -- The first in order, of a mail server.
-SELECT delivery_id, lane, turn, open_recipients FROM deliveries
+SELECT delivery_id, message_id, lane, turn FROM deliveries
 WHERE stage = 'due' AND mail_server_id = :mail_server_id
 ORDER BY lane, turn, delivery_id LIMIT 1
 
@@ -80,32 +79,6 @@ CROSS JOIN recipients ON recipients.message_id = claimed.value ->> 'message_id'
 WHERE recipients.state IN ('queued', 'deferred') AND coalesce(recipients.next_attempt_at_us, 0) <= :now_us
 ORDER BY recipients.recipient_id
 
--- name: pace_slot_count
-SELECT count(*) AS slots, coalesce(max(slot), 0) AS greatest, coalesce(max(used_at_us), 0) AS last_used_at_us
-FROM pace_slots WHERE mailbox_id = :mailbox_id
-
--- name: add_pace_slots
-INSERT INTO pace_slots (mailbox_id, slot) VALUES
-
--- name: drop_pace_slots
--- The longest unused go, so that recent use still counts against the lower limit.
-DELETE FROM pace_slots
-WHERE mailbox_id = :mailbox_id
-  AND slot IN (SELECT slot FROM pace_slots WHERE mailbox_id = :mailbox_id ORDER BY used_at_us LIMIT :surplus)
-
--- name: pull_pace_slots_back
--- The clock was set back: a use in the future counts as one of now, or the mailbox would stand still until then.
-UPDATE pace_slots SET used_at_us = :now_us WHERE mailbox_id = :mailbox_id AND used_at_us > :now_us
-
--- name: free_pace_slots
-SELECT slot FROM pace_slots
-WHERE mailbox_id = :mailbox_id AND used_at_us <= :minute_ago_us
-ORDER BY used_at_us LIMIT :limit
-
--- name: use_pace_slots
-UPDATE pace_slots SET used_at_us = :now_us
-WHERE mailbox_id = :mailbox_id AND slot IN (SELECT value FROM json_each(:slots))
-
 -- name: recipients_since
 SELECT coalesce(sum(recipients), 0) AS recipients FROM recipient_minutes
 WHERE mailbox_id = :mailbox_id AND minute >= :minute
@@ -123,7 +96,8 @@ INSERT INTO attempts (attempt_id, message_id, mail_server_id, number, owner, sta
 -- name: lease_deliveries
 UPDATE deliveries
 SET stage = 'leased', owner = :owner, expires_at_us = :expires_at_us, attempt_id = claimed.value ->> 'attempt_id',
-    is_probe = claimed.value ->> 'is_probe', mailbox_revision = claimed.value ->> 'mailbox_revision'
+    is_probe = claimed.value ->> 'is_probe', mailbox_revision = claimed.value ->> 'mailbox_revision',
+    slot = claimed.value ->> 'slot'
 FROM json_each(:claims) AS claimed
 WHERE deliveries.delivery_id = claimed.value ->> 'delivery_id' AND deliveries.stage = 'due'
 
@@ -158,9 +132,7 @@ SELECT mailboxes.*,
        (SELECT min(expires_at_us) FROM deliveries WHERE stage = 'leased' AND mailbox_id = mailboxes.mailbox_id)
            AS expires_at_us,
        (SELECT min(due_at_us) FROM deliveries WHERE stage = 'waiting' AND mailbox_id = mailboxes.mailbox_id)
-           AS waits_until_us,
-       (SELECT count(*) FROM pace_slots WHERE mailbox_id = mailboxes.mailbox_id) AS slots,
-       (SELECT min(used_at_us) FROM pace_slots WHERE mailbox_id = mailboxes.mailbox_id) AS oldest_use_us
+           AS waits_until_us
 FROM mailboxes
 
 -- name: recipient_minutes_since

@@ -17,12 +17,34 @@ SET own_domains = (
 UPDATE tenants SET external_until_us = :until_us, external_failure = :failure
 WHERE tenant = :tenant AND coalesce(external_until_us, 0) < :until_us
 
+-- name: set_external_day
+UPDATE tenants SET external_limit_a_day = :limit, own_domains = :own_domains WHERE tenant = :tenant
+
+-- name: reopen_external
+-- What was closed by our own count; what Microsoft closed stays closed until its time.
+UPDATE tenants SET external_until_us = NULL
+WHERE tenant = :tenant AND external_failure IS NULL AND external_until_us > :now_us
+
+-- name: wake_external_recipients
+-- They were put off until the day would have had room.
+UPDATE recipients SET next_attempt_at_us = NULL
+WHERE state = 'queued' AND next_attempt_at_us IS NOT NULL
+  AND message_id IN (SELECT message_id FROM deliveries
+                     WHERE stage = 'waiting' AND mailbox_id IN (SELECT mailbox_id FROM mailboxes WHERE tenant = :tenant)
+                       AND due_at_us = :until_us)
+
+-- name: wake_external
+UPDATE deliveries SET stage = 'due', due_at_us = :now_us
+WHERE stage = 'waiting' AND due_at_us = :until_us
+  AND mailbox_id IN (SELECT mailbox_id FROM mailboxes WHERE tenant = :tenant)
+
 -- name: count_external
 INSERT INTO external_minutes (tenant, minute, recipients) VALUES (:tenant, :minute, :recipients)
 ON CONFLICT (tenant, minute) DO UPDATE SET recipients = recipients + excluded.recipients
 
--- name: external_minutes_since
-SELECT minute, recipients FROM external_minutes WHERE tenant = :tenant AND minute >= :minute ORDER BY minute
+-- name: external_since
+SELECT coalesce(sum(recipients), 0) AS recipients, min(minute) AS oldest_minute
+FROM external_minutes WHERE tenant = :tenant AND minute >= :minute
 
 -- name: put_off
 UPDATE recipients SET next_attempt_at_us = :until_us

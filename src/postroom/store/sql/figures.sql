@@ -15,6 +15,8 @@ SELECT finished_at_us FROM messages WHERE state = 'sent' ORDER BY message_id DES
 SELECT mailboxes.*, grants.secret_ends_on,
        (SELECT count(*) FROM pace_slots WHERE mailbox_id = mailboxes.mailbox_id AND used_at_us > :minute_ago_us)
            AS messages_last_minute,
+       (SELECT count(*) FROM deliveries AS leased
+        WHERE leased.stage = 'leased' AND leased.mailbox_id = mailboxes.mailbox_id) AS conversations,
        (SELECT coalesce(sum(recipients), 0) FROM recipient_minutes
         WHERE mailbox_id = mailboxes.mailbox_id AND minute >= :first_minute) AS recipients_last_day
 FROM mailboxes LEFT JOIN grants USING (mailbox_id)

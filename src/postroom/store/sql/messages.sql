@@ -1,7 +1,8 @@
 -- Reading messages, for pages.
 
 -- name: message_rows
-SELECT messages.*, apps.name AS app_name, deliveries.mail_server_id, deliveries.stage
+SELECT messages.*, apps.name AS app_name, deliveries.mail_server_id, deliveries.stage, deliveries.delivery_id,
+       deliveries.mailbox_id, deliveries.turn
 FROM json_each(:messages) AS given
 CROSS JOIN messages ON messages.message_id = given.value
 CROSS JOIN apps ON apps.app_id = messages.app_id
@@ -33,10 +34,9 @@ SELECT * FROM bodies WHERE message_id = :message_id
 
 -- name: way_waits
 -- Why mail for each mail server waits, if it does.
-SELECT mail_server_id, mailboxes.state, coalesce(mailboxes.cause, mail_servers.cause) AS cause,
+SELECT mail_server_id, mailboxes.*, coalesce(mailboxes.cause, mail_servers.cause) AS any_cause,
        (SELECT count(*) FROM pace_slots
-        WHERE pace_slots.mailbox_id = mailboxes.mailbox_id AND used_at_us > :minute_ago_us)
-           >= max(1, (SELECT count(*) FROM pace_slots WHERE pace_slots.mailbox_id = mailboxes.mailbox_id)) AS is_paced,
+        WHERE pace_slots.mailbox_id = mailboxes.mailbox_id AND used_at_us > :minute_ago_us) AS slots_used,
        (SELECT coalesce(sum(recipients), 0) FROM recipient_minutes
         WHERE recipient_minutes.mailbox_id = mailboxes.mailbox_id AND minute >= :first_minute)
            >= recipient_limit_a_day AS is_day_over,
@@ -59,8 +59,15 @@ SELECT mail_server_id, stage, sum(open_recipients) AS recipients FROM deliveries
 
 -- name: due_by_way
 -- In the index deliveries_waits.
-SELECT mail_server_id, count(*) AS messages, sum(open_recipients) AS recipients FROM deliveries
-WHERE stage = 'due' GROUP BY mail_server_id
+SELECT mail_server_id, stage, count(*) AS messages, sum(open_recipients) AS recipients FROM deliveries
+WHERE stage IN ('due', 'held') GROUP BY mail_server_id, stage
+
+-- name: due_before
+-- How many of the same mailbox go before one.
+SELECT sum((SELECT count(*) FROM deliveries
+            WHERE stage = 'due' AND deliveries.mail_server_id = mail_servers.mail_server_id
+              AND (lane, turn, delivery_id) < (:lane, :turn, :delivery_id))) AS messages
+FROM mail_servers WHERE mailbox_id = :mailbox_id
 
 -- name: window_floor
 -- How far one look goes: the oldest of so many messages.

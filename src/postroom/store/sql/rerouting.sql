@@ -3,9 +3,6 @@
 -- name: any_refused_sender
 SELECT 1 FROM refused_senders WHERE mail_server_id = :mail_server_id AND refused_at_us > :since_us LIMIT 1
 
--- name: pace_slots_used
-SELECT count(*) AS used FROM pace_slots WHERE mailbox_id = :mailbox_id AND used_at_us > :since_us
-
 -- name: count_due
 SELECT count(*) AS due FROM (
     SELECT 1 FROM deliveries WHERE mail_server_id = :mail_server_id AND stage = 'due' LIMIT 100

@@ -3,7 +3,7 @@
 -- name: held_leases
 -- Of the given leases those that still stand, with what settling needs to know.
 SELECT leased.delivery_id, leased.attempt_id, leased.message_id, leased.mailbox_id, leased.mail_server_id,
-       leased.is_probe, leased.mailbox_revision, leased.crashes, apps.after_unknown, messages.header_from, mailboxes.tenant,
+       leased.is_probe, leased.mailbox_revision, leased.crashes, leased.slot, apps.after_unknown, messages.header_from, mailboxes.tenant,
        EXISTS (SELECT 1 FROM mail_servers
                WHERE mail_servers.mailbox_id = leased.mailbox_id
                  AND mail_servers.mail_server_id <> leased.mail_server_id) AS has_another_way
@@ -54,7 +54,7 @@ GROUP BY deliveries.delivery_id
 UPDATE deliveries
 SET stage = staged.value ->> 'stage', due_at_us = staged.value ->> 'due_at_us',
     open_recipients = staged.value ->> 'open_recipients', owner = NULL, expires_at_us = NULL, attempt_id = NULL,
-    is_probe = 0
+    is_probe = 0, slot = NULL
 FROM json_each(:stages) AS staged
 WHERE deliveries.delivery_id = staged.value ->> 'delivery_id'
 

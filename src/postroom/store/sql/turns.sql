@@ -15,6 +15,18 @@ INSERT INTO app_turns (mailbox_id, lane, app_id, turn)
 SELECT value ->> 'mailbox_id', value ->> 'lane', value ->> 'app_id', value ->> 'turn' FROM json_each(:turns) WHERE true
 ON CONFLICT (mailbox_id, lane, app_id) DO UPDATE SET turn = excluded.turn
 
+-- name: places_of_deliveries
+SELECT deliveries.delivery_id, deliveries.mailbox_id, deliveries.lane, messages.app_id
+FROM json_each(:deliveries) AS given
+CROSS JOIN deliveries ON deliveries.delivery_id = given.value
+CROSS JOIN messages ON messages.message_id = deliveries.message_id
+ORDER BY given.key
+
+-- name: change_turns
+UPDATE deliveries SET turn = moved.value ->> 'turn'
+FROM json_each(:moved) AS moved
+WHERE deliveries.delivery_id = moved.value ->> 'delivery_id'
+
 -- name: keep_lane_turns
 INSERT INTO lane_turns (mailbox_id, lane, turn)
 SELECT value ->> 'mailbox_id', value ->> 'lane', value ->> 'turn' FROM json_each(:turns) WHERE true
