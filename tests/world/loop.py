@@ -42,11 +42,13 @@ class _VirtualSelector(selectors.BaseSelector):
 class MemoryTransport(asyncio.Transport):
     """One end of a connection. What is written arrives at the other end in pieces, each after a while of its own."""
 
+    _start_tls_compatible = True  # asyncio asks for it: TLS may begin on such a connection
+
     def __init__(self, loop: "VirtualLoop", name: str, peer_name: tuple[str, int]) -> None:
         super().__init__({"peername": peer_name, "sockname": ("127.0.0.1", 0), "socket": None})
         self._loop = loop
         self._name = name
-        self._protocol: asyncio.Protocol | None = None
+        self._protocol: asyncio.Protocol | asyncio.BufferedProtocol | None = None
         self.other: MemoryTransport | None = None
         self._incoming = bytearray()
         self._is_paused = False
@@ -56,7 +58,7 @@ class MemoryTransport(asyncio.Transport):
         self._ended_by_other = False
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        assert isinstance(protocol, asyncio.Protocol)
+        assert isinstance(protocol, asyncio.Protocol | asyncio.BufferedProtocol)
         self._protocol = protocol
 
     def get_protocol(self) -> asyncio.BaseProtocol:
@@ -102,6 +104,10 @@ class MemoryTransport(asyncio.Transport):
     def abort(self) -> None:
         self.close()
 
+    def _force_close(self, trouble: BaseException | None) -> None:
+        """What asyncio's TLS calls when a handshake fails."""
+        self.close()
+
     def cut(self) -> None:
         """The network breaks: both ends lose the connection, and what was on its way is gone."""
         for end in (self, self.other):
@@ -119,7 +125,7 @@ class MemoryTransport(asyncio.Transport):
         if self._incoming and not self._is_paused and not self._is_lost and self._protocol is not None:
             data = bytes(self._incoming)
             self._incoming.clear()
-            self._protocol.data_received(data)
+            _feed(self._protocol, data)
         if self._ended_by_other and not self._incoming:
             self._end()
 
@@ -137,6 +143,19 @@ class MemoryTransport(asyncio.Transport):
         if not self._is_lost and self._protocol is not None:
             self._is_lost = True
             self._protocol.connection_lost(trouble)
+
+
+def _feed(protocol: asyncio.Protocol | asyncio.BufferedProtocol, data: bytes) -> None:
+    """TLS takes what arrives into a buffer of its own."""
+    if isinstance(protocol, asyncio.Protocol):
+        protocol.data_received(data)
+        return
+    while data:
+        buffer = memoryview(protocol.get_buffer(len(data)))
+        taken = min(len(data), len(buffer))
+        buffer[:taken] = data[:taken]
+        protocol.buffer_updated(taken)
+        data = data[taken:]
 
 
 class MemoryServer(asyncio.AbstractServer):
