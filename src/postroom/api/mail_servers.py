@@ -10,7 +10,8 @@ from postroom.api.problems import invalid, not_found
 from postroom.api.room import Call, app_id_text, say
 from postroom.api.shapes import time_or_none
 from postroom.ids import parse_public_id, public_id
-from postroom.store.pace import limits_of, pace_of
+from postroom.store.external import ExternalDay
+from postroom.store.pace import limits_of, pace_of, recovered_at_us
 from postroom.store.records import Mailbox, MailboxLimits, MailServer
 from postroom.store.routing import RoutingRule, RuleKind
 from postroom.store.ways import NewRule
@@ -25,6 +26,32 @@ class LimitsShape(Struct, frozen=True, forbid_unknown_fields=True):
     connections: Positive = 2
     recipients_a_day: Positive = 10_000
     recipients_a_message: Positive = 500
+
+
+class UsedShape(Struct, frozen=True):
+    """How much of its limits a mailbox uses now."""
+
+    messages_last_minute: int
+    recipients_last_day: int
+    connections: int
+
+
+class ExternalShape(Struct, frozen=True, forbid_unknown_fields=True):
+    """Recipients outside the organisation, whose limit is that of the whole organisation at Microsoft."""
+
+    recipients_a_day: Positive = 10_000
+    own_domains: Annotated[
+        list[Annotated[str, Meta(max_length=253)]], Meta(max_length=1_000, description="Who is there does not count.")
+    ] = []
+
+
+class ExternalLine(Struct, frozen=True):
+    """The same, and how much of it is used."""
+
+    recipients_a_day: int
+    own_domains: tuple[str, ...]
+    recipients_last_day: int
+    until: Annotated[datetime | None, Meta(description="Mail to them waits until then.")]
 
 
 class MailServerLine(Struct, frozen=True):
@@ -48,6 +75,9 @@ class MailServerLine(Struct, frozen=True):
     limits: LimitsShape
     messages_a_minute_now: Annotated[int, Meta(description="After what the mail server let us find out.")]
     connections_now: int
+    recovered_at: Annotated[datetime | None, Meta(description="When the limits are again what was set.")]
+    used: UsedShape
+    external: Annotated[ExternalLine | None, Meta(description="For a mailbox at Microsoft.")]
     verified_at: datetime | None
     proved_at: datetime | None
 
@@ -62,6 +92,7 @@ class ChangedMailServer(Struct, frozen=True, forbid_unknown_fields=True):
     is_default: bool | UnsetType = UNSET
     alternatives: Annotated[list[Annotated[str, Meta(max_length=40)]], Meta(max_length=10)] | UnsetType = UNSET
     limits: LimitsShape | UnsetType = UNSET
+    external: ExternalShape | UnsetType = UNSET
     paused: bool | UnsetType = UNSET
 
 
@@ -86,6 +117,9 @@ class ForecastShape(Struct, frozen=True):
 
     messages: int
     out_at: datetime | None
+    without_time: Annotated[
+        dict[str, int], Meta(description="Messages of which nobody can say when they leave, by what they wait for.")
+    ]
 
 
 async def list_all(call: Call) -> Response:
@@ -110,6 +144,10 @@ async def change(call: Call) -> Response:
             await store.ways.set_alternatives(server.mail_server_id, ids, *who)
         if asked.limits is not UNSET:
             await store.mailboxes.set_limits(server.mailbox_id, _limits(asked.limits), *who)
+        if asked.external is not UNSET:
+            await store.mailboxes.set_external_day(
+                server.mailbox_id, asked.external.recipients_a_day, asked.external.own_domains, *who
+            )
         if asked.is_default is True:
             await store.ways.make_default(server.mail_server_id, *who)
         if asked.paused is not UNSET:
@@ -146,7 +184,7 @@ async def replace_rules(call: Call) -> Response:
 
 async def forecast(call: Call) -> Response:
     found = (await call.room.store.messages.overview(0)).forecast
-    return say(ForecastShape(found.messages, time_or_none(found.out_at_us)))
+    return say(ForecastShape(found.messages, time_or_none(found.out_at_us), found.without_time))
 
 
 async def _find(call: Call) -> MailServer:
@@ -163,6 +201,7 @@ async def _find(call: Call) -> MailServer:
 
 async def _line(call: Call, server: MailServer) -> MailServerLine:
     mailbox = await call.room.store.mailboxes.find(server.mailbox_id)
+    used = (await call.room.store.figures.of_mailboxes())[server.mailbox_id]
     pace = pace_of(mailbox, call.room.clock.now_us())
     limits = limits_of(mailbox)
     return MailServerLine(
@@ -186,9 +225,16 @@ async def _line(call: Call, server: MailServer) -> MailServerLine:
         ),
         messages_a_minute_now=pace.message_limit,
         connections_now=pace.connection_limit,
+        recovered_at=time_or_none(recovered_at_us(mailbox, call.room.clock.now_us())),
+        used=UsedShape(used.messages_last_minute, used.recipients_last_day, used.conversations),
+        external=_external_of(used.external),
         verified_at=time_or_none(server.verified_at_us),
         proved_at=time_or_none(server.proved_at_us),
     )
+
+
+def _external_of(day: ExternalDay | None) -> ExternalLine | None:
+    return ExternalLine(day.limit, day.own_domains, day.used, time_or_none(day.until_us)) if day is not None else None
 
 
 def _until_us(server: MailServer, mailbox: Mailbox) -> int | None:

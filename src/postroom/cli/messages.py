@@ -30,6 +30,13 @@ def list_messages(answers: Answers, words: tuple[str, ...], limit: int) -> None:
     )
 
 
+@messages.command("forecast")
+@speaks_to_server
+def forecast(answers: Answers) -> None:
+    """Tell when what is due will be out, and what nobody can tell of."""
+    answers.show(answers.ask("GET", "/forecast"), _foretold)
+
+
 @messages.command("show")
 @click.argument("message_id")
 @speaks_to_server
@@ -139,6 +146,13 @@ def _row(line: dict[str, Any]) -> tuple[str, ...]:
     more = line["recipient_count"] - len(line["to"])
     to = ", ".join(line["to"]) + (f" +{more}" if more > 0 else "")
     return line["id"], moment(line["created_at"]), line["status"], line["from"], to, line["subject"]
+
+
+def _foretold(found: dict[str, Any]) -> str:
+    lines = [f"{amount:,} waiting for: {cause}" for cause, amount in found["without_time"].items()]
+    if found["out_at"]:
+        lines.insert(0, f"{found['messages']:,} due, out at about {moment(found['out_at'])}")
+    return "\n".join(lines) or "Nothing waits."
 
 
 def _described(found: dict[str, Any]) -> str:

@@ -11,10 +11,10 @@ pytestmark = pytest.mark.anyio
 PATH = "/api/v1/mail-servers"
 
 
-async def add(house: House, name: str) -> str:
+async def add(house: House, name: str, tenant: str = "") -> str:
     draft = MailServerDraft(
         mail_server_id=NEW, name=name, sender="b@contoso.com", username="b@contoso.com", test_address="a@x.example",
-        client_secret="planted secret", refresh_token="planted token",
+        client_secret="planted secret", refresh_token="planted token", tenant=tenant,
     )  # fmt: skip
     await house.store.mail_servers.save(draft, "test")
     return next(str(each["id"]) for each in (await house.client.get(PATH)).json()["data"] if each["name"] == name)
@@ -47,6 +47,7 @@ async def test_default_alternatives_limits_and_pause(house: House) -> None:
     [
         ({"alternatives": ["ms_nothing"]}, "no id of a mail server"),
         ({"limits": {"messages_a_minute": 31}}, "Microsoft 365 takes 30 messages a minute"),
+        ({"external": {"own_domains": ["a@contoso.com"]}}, "is no domain"),
         ({"is_default": False}, "make another mail server the default instead"),
         ({"colour": "blue"}, "colour"),
     ],
@@ -75,8 +76,25 @@ async def test_rules_are_replaced_as_a_whole(house: House) -> None:
     assert kept.json() == {"data": rules[:1]} == (await house.client.get("/api/v1/routing-rules")).json()
 
 
+async def test_what_is_used_and_the_day_outside(house: House) -> None:
+    shown = (await house.client.get(f"{PATH}/default")).json()
+    assert shown["used"] == {"messages_last_minute": 0, "recipients_last_day": 0, "connections": 0}
+    assert shown["recovered_at"] is None
+    asked = {"external": {"recipients_a_day": 500, "own_domains": ["Contoso.com"]}}
+    changed = await house.client.patch(f"{PATH}/default", json=asked)
+    if shown["external"] is None:
+        assert "Only a mailbox at Microsoft has such a limit" in changed.text
+    other = await add(house, "Branch", tenant="contoso.onmicrosoft.com")
+    assert (await house.client.get(f"{PATH}/{other}")).json()["external"]["own_domains"] == ["contoso.com"]
+    changed = await house.client.patch(f"{PATH}/{other}", json=asked)
+    assert changed.json()["external"] == {
+        "recipients_a_day": 500, "own_domains": ["contoso.com"], "recipients_last_day": 0, "until": None
+    }  # fmt: skip
+
+
 async def test_the_forecast(house: House) -> None:
-    assert (await house.client.get("/api/v1/forecast")).json() == {"messages": 0, "out_at": None}
+    forecast = (await house.client.get("/api/v1/forecast")).json()
+    assert forecast == {"messages": 0, "out_at": None, "without_time": {}}
 
 
 async def test_a_key_that_only_sends_learns_nothing(house: House) -> None:

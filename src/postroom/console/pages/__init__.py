@@ -59,6 +59,7 @@ ROUTES: tuple[Page, ...] = (
     Page("POST", "/admin/mail-servers/{server}/pause", mail_servers.pause),
     Page("POST", "/admin/mail-servers/{server}/alternatives", mail_servers.set_alternatives),
     Page("POST", "/admin/mail-servers/{server}/limits", mail_servers.set_limits),
+    Page("POST", "/admin/mail-servers/{server}/external", mail_servers.set_external_day),
     Page("GET", "/admin/mail-server", mail_server.show),
     Page("POST", "/admin/mail-server/begin", mail_server.begin),
     Page("POST", "/admin/mail-server/edit", mail_server.edit),

@@ -13,7 +13,8 @@ from postroom.console.pages.step import named_server
 from postroom.console.visit import Visit
 from postroom.errors import WrongStateError
 from postroom.ids import parse_public_id, public_id
-from postroom.store.pace import Pace, limits_of, pace_of
+from postroom.store.figures import MailboxFigures
+from postroom.store.pace import Pace, limits_of, pace_of, recovered_at_us
 from postroom.store.records import NEW, Mailbox, MailboxLimits, MailServer, MailServerDraft
 from postroom.store.routing import RoutingRule, RuleKind
 from postroom.store.ways import NewRule, Ways
@@ -42,6 +43,9 @@ class Line:
     mailbox: Mailbox
     pace: Pace
     limits: MailboxLimits
+    recovered_at_us: int | None
+    """When what was learnt is forgotten."""
+    used: MailboxFigures
     shares_with: tuple[str, ...]
 
     @property
@@ -125,6 +129,16 @@ async def set_limits(visit: Visit) -> Response:
     return await _try(visit, lambda: change(server.mailbox_id, limits, *_who(visit)), "limits-changed")
 
 
+async def set_external_day(visit: Visit) -> Response:
+    server = await _server(visit)
+    text = visit.form.text("external_a_day").replace(",", "")
+    if not text.isdecimal() or len(text) > 9:
+        return await _page(visit, {"": _("Enter whole numbers for the limits.")})
+    domains = visit.form.text("own_domains").replace(",", " ").split()
+    change = visit.rooms.store.mailboxes.set_external_day
+    return await _try(visit, lambda: change(server.mailbox_id, int(text), domains, *_who(visit)), "limits-changed")
+
+
 async def add_rule(visit: Visit) -> Response:
     kind = visit.form.text("kind")
     rules = await _rules(visit)
@@ -185,7 +199,11 @@ async def _page(visit: Visit, troubles: Troubles) -> Response:
     servers = await store.mail_servers.all()
     mailboxes = {mailbox.mailbox_id: mailbox for mailbox in await store.mailboxes.all()}
     names = {server.mail_server_id: server.name or server.host or _("not set up") for server in servers}
-    lines = [_line(server, mailboxes[server.mailbox_id], servers, names, visit.now_us) for server in servers]
+    used = await store.figures.of_mailboxes()
+    lines = [
+        _line(server, mailboxes[server.mailbox_id], used[server.mailbox_id], servers, names, visit.now_us)
+        for server in servers
+    ]
     return await visit.page(
         "mail_servers.html",
         status=422 if troubles else 200,
@@ -202,14 +220,28 @@ async def _page(visit: Visit, troubles: Troubles) -> Response:
     )
 
 
-def _line(server: MailServer, mailbox: Mailbox, servers: list[MailServer], names: dict[int, str], now_us: int) -> Line:
+def _line(
+    server: MailServer,
+    mailbox: Mailbox,
+    used: MailboxFigures,
+    servers: list[MailServer],
+    names: dict[int, str],
+    now_us: int,
+) -> Line:
     others = [
         names[other.mail_server_id]
         for other in servers
         if other.mailbox_id == server.mailbox_id and other.mail_server_id != server.mail_server_id
     ]
     return Line(
-        public_id(server.mail_server_id), server, mailbox, pace_of(mailbox, now_us), limits_of(mailbox), tuple(others)
+        key=public_id(server.mail_server_id),
+        server=server,
+        mailbox=mailbox,
+        pace=pace_of(mailbox, now_us),
+        limits=limits_of(mailbox),
+        recovered_at_us=recovered_at_us(mailbox, now_us),
+        used=used,
+        shares_with=tuple(others),
     )
 
 
