@@ -28,6 +28,7 @@ class Bench:
     def __init__(self, store: Store, app_id: int) -> None:
         self.store = store
         self.app_id = app_id
+        self.leases: list[Lease] = []
 
     def message(self, content: bytes, number: int = 0) -> NewMessage:
         return NewMessage(
@@ -62,6 +63,24 @@ class Bench:
             f"   CPU {cpu / len(waits) * 1e6:5.0f} µs   p50 {statistics.median(waits) * 1e3:6.1f} ms"
             f"   p99 {waits[int(len(waits) * 0.99)] * 1e3:6.1f} ms"
         )
+
+    async def set_limits(self, messages: int, connections: int) -> None:
+        """Beyond Microsoft's, so that the store is what is measured."""
+        text = "UPDATE mailboxes SET message_limit_a_minute = ?, connection_limit = ?"
+        await self.store._writer.run(lambda connection: connection.raw.execute(text, (messages, connections)).rowcount)
+
+    async def claim(self, limit: int) -> None:
+        self.leases += await self.store.outbox.lease_due(limit)
+
+    async def settle_all(self) -> None:
+        while self.leases:
+            lease = self.leases.pop()
+            outcomes = {recipient.recipient_id: Sent("250 2.0.0 OK") for recipient in lease.recipients}
+            await self.store.outbox.settle(lease, Settlement(dict(outcomes), server="AM0"))
+
+    async def claim_and_settle(self, limit: int) -> None:
+        await self.claim(limit)
+        await self.settle_all()
 
     async def drain(self, at_once: int, messages: int) -> None:
         done = 0
@@ -100,14 +119,9 @@ class Bench:
 async def main(folder: Path) -> None:
     store = await Store.open(folder / "data", CLOCK, Vault(os.urandom(32)))
     await store.mail_servers.save(MailServerDraft(sender="s@contoso.com", username="s@contoso.com"), "bench")
-    # A mailbox without Microsoft's limits, so that the store is what is measured.
-    await store._writer.run(
-        lambda connection: (
-            connection.raw.execute("UPDATE mailboxes SET message_limit_a_minute = 8000, connection_limit = 64").rowcount
-        )
-    )
     app, _ = await store.apps.create(AppSettings(name="Bench"), "bench")
     bench = Bench(store, app.app_id)
+    await bench.set_limits(8_000, 64)
     await bench.keep(1, 300, 4096)
     await bench.keep(50, 100, 4096)
     await bench.keep(50, 20, 60_000)
@@ -116,18 +130,45 @@ async def main(folder: Path) -> None:
     await store.close()
 
 
-async def search(folder: Path) -> None:
-    store = await Store.open(folder / "data", CLOCK, Vault(os.urandom(32)))
+async def backlog(folder: Path) -> None:
+    """The same with nothing and with 100,000 messages waiting (promise 12)."""
+    vault = Vault(os.urandom(32))
+    store = await Store.open(folder / "data", CLOCK, vault)
+    await store.mail_servers.save(MailServerDraft(sender="s@contoso.com", username="s@contoso.com"), "bench")
     app, _ = await store.apps.create(AppSettings(name="Bench"), "bench")
-    bench = Bench(store, app.app_id)
+    await work(Bench(store, app.app_id), "nothing waits")
     began = time.perf_counter()
-    await bench.fill(100_000)
+    await Bench(store, app.app_id).fill(100_000)
     print(f"100,000 messages in {time.perf_counter() - began:.1f} s")
-    await bench.look()
+    await work(Bench(store, app.app_id), "100,000 wait")
+    await Bench(store, app.app_id).look()
+    await store.close()
+    began = time.perf_counter()
+    store = await Store.open(folder / "data", CLOCK, vault)
+    await Bench(store, app.app_id).claim(2)
+    print(f"start and first claim        {(time.perf_counter() - began) * 1e3:8.2f} ms")
     await store.close()
 
 
+async def work(bench: Bench, name: str) -> None:
+    """What a worker with two connections asks of the store, and what clients do."""
+    print(f"-- {name}")
+    await bench.keep(1, 200, 4096)
+    await bench.keep(20, 25, 4096)
+    await bench.set_limits(1_000, 2)
+    for statement, label in ((bench.claim, "claim of 2"), (bench.claim_and_settle, "claim and settle 2")):
+        times = []
+        for _ in range(40):
+            began = time.perf_counter()
+            await statement(2)
+            times.append(time.perf_counter() - began)
+            await bench.settle_all()
+        print(f"{label:28s} {statistics.median(times) * 1e3:8.2f} ms   p95 {sorted(times)[37] * 1e3:.2f} ms")
+    await bench.take("next due", bench.store.outbox.next_due_at_us)
+    await bench.take("overview with forecast", lambda: bench.store.messages.overview(0))
+
+
 if __name__ == "__main__":
-    for run in (main, search):
+    for run in (main, backlog):
         with tempfile.TemporaryDirectory(dir=sys.argv[1] if len(sys.argv) > 1 else None) as name:
             asyncio.run(run(Path(name)))
