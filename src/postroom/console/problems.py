@@ -1,6 +1,7 @@
 """What is wrong now: the list behind the pill in the header, each problem with its cause, effect and way out."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from postroom.clock import MICROSECONDS
 from postroom.console.canary import canary_words, overdue_span
@@ -14,6 +15,8 @@ from postroom.store.canaries import CanaryState
 from postroom.store.records import Authentication, Mailbox, MailServer
 
 SECRET_WARNING_DAYS = 30
+WAYS_URL = "/admin/mail-servers"
+_WAYS_LABEL = "Open all mail servers, to try again"
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,25 @@ def real_values(mail_server: MailServer, mailbox: Mailbox, tenant: str = "", cli
 
 async def find_problems(rooms: ConsoleRooms) -> list[Problem]:
     """Every open problem, the worst first."""
-    mail_server = await rooms.store.mail_servers.default()
-    mailbox = await rooms.store.mailboxes.find(mail_server.mailbox_id)
-    if not mail_server.is_set_up or mailbox.state is MailboxState.DISCONNECTED:
-        return [_not_set_up(mail_server)]
+    servers = await rooms.store.mail_servers.all()
+    servers.sort(key=lambda server: not server.is_default)
+    mailboxes = {mailbox.mailbox_id: mailbox for mailbox in await rooms.store.mailboxes.all()}
+    default = servers[0]
+    if not default.is_set_up or mailboxes[default.mailbox_id].state is MailboxState.DISCONNECTED:
+        return [_not_set_up(default)]
+    problems: list[Problem] = []
+    for mailbox_id in dict.fromkeys(server.mailbox_id for server in servers):
+        problems += await _problems_of(rooms, mailboxes[mailbox_id], servers, mailboxes)
+    problems += canary_problems(await rooms.store.canaries.state(), rooms.clock.now_us())
+    return sorted(problems, key=lambda problem: not problem.is_stopping)
+
+
+async def _problems_of(
+    rooms: ConsoleRooms, mailbox: Mailbox, servers: Sequence[MailServer], mailboxes: Mapping[int, Mailbox]
+) -> list[Problem]:
+    """Of a mailbox and the mail servers that sign in to it; none of one that a person disconnected."""
+    if mailbox.state is MailboxState.DISCONNECTED:
+        return []
     tenant = client_id = ""
     problems = []
     if mailbox.authentication is Authentication.OAUTH:
@@ -62,10 +80,59 @@ async def find_problems(rooms: ConsoleRooms) -> list[Problem]:
         tenant, client_id = grant.tenant, grant.client_id
         if grant.secret_ends_on is not None:
             problems += secret_problems(days_until(grant.secret_ends_on, rooms.clock.now_us()))
-    values = real_values(mail_server, mailbox, tenant, client_id) | {"redirect_url": rooms.redirect_url}
-    problems += mailbox_problems(mailbox, values)
-    problems += canary_problems(await rooms.store.canaries.state(), rooms.clock.now_us())
-    return sorted(problems, key=lambda problem: not problem.is_stopping)
+    own = [server for server in servers if server.mailbox_id == mailbox.mailbox_id]
+    values = [real_values(server, mailbox, tenant, client_id) | {"redirect_url": rooms.redirect_url} for server in own]
+    found = mailbox_problems(mailbox, values[0])
+    if not any(server.is_default for server in own):
+        found = [replace(problem, is_stopping=False, fix_url=WAYS_URL, fix_label=_(_WAYS_LABEL)) for problem in found]
+    if mailbox.state is not MailboxState.STOPPED:
+        for server, its_values in zip(own, values, strict=True):
+            found += way_problems(server, alternatives_that_send(server, servers, mailboxes), its_values)
+    return problems + found
+
+
+def alternatives_that_send(
+    server: MailServer, servers: Sequence[MailServer], mailboxes: Mapping[int, Mailbox]
+) -> list[str]:
+    """Names of those that take its mail now. Pure."""
+    by_id = {each.mail_server_id: each for each in servers}
+    others = [by_id[other] for other in server.alternatives if other in by_id]
+    return [
+        other.name or other.host
+        for other in others
+        if other.cause is None and mailboxes[other.mailbox_id].state in (MailboxState.READY, MailboxState.SLOWED)
+    ]
+
+
+def way_problems(server: MailServer, alternatives: Sequence[str], values: dict[str, str]) -> list[Problem]:
+    """A mail server that is stopped alone, while its mailbox may send by another. Pure."""
+    if server.cause is None:
+        return []
+    failure = server.failure
+    name = server.name or server.host
+    if alternatives:
+        effect = _(
+            "Nothing leaves through %(name)s. What can go another way goes through %(others)s, the rest waits.",
+            name=name,
+            others=", ".join(alternatives),
+        )
+    else:
+        effect = _(
+            "No mail leaves through %(name)s, and it has no alternative that can send: its mail waits.", name=name
+        )
+    return [
+        Problem(
+            title=_("The way through %(name)s is stopped: %(cause)s", name=name, cause=server.cause),
+            effect=effect,
+            is_stopping=server.is_default and not alternatives,
+            since_us=server.since_us,
+            until_us=server.until_us,
+            failure=failure,
+            remedy=fill(remedy(failure.remedy_id), values) if failure else None,
+            fix_url=WAYS_URL,
+            fix_label=_(_WAYS_LABEL),
+        )
+    ]
 
 
 def mailbox_problems(mailbox: Mailbox, values: dict[str, str]) -> list[Problem]:

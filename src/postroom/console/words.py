@@ -54,6 +54,14 @@ def waiting_words(waits_for: str, username: str) -> str:
     return _(sentence, username=username or _("the mailbox"))
 
 
+_ENTRY_TITLES = {"routed": "Way chosen by a rule", "rerouted": "Goes another way"}
+
+
+def entry_title(kind: str) -> str:
+    """The heading of a timeline entry."""
+    return _(_ENTRY_TITLES.get(kind, kind.capitalize()))
+
+
 def server_name(host: str) -> str:
     """Microsoft 365 under its own name, any other mail server under its host's."""
     name = host.partition(":")[0].lower()

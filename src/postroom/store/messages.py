@@ -285,6 +285,7 @@ def _attempt_row(row: Row) -> AttemptRow:
     return AttemptRow(
         attempt_id=row["attempt_id"],
         number=row["number"],
+        mail_server_id=row["mail_server_id"],
         started_at_us=row["started_at_us"],
         ended_at_us=row["ended_at_us"],
         server=row["server"],

@@ -483,6 +483,8 @@ class RecipientRow(msgspec.Struct, frozen=True):
 class AttemptRow(msgspec.Struct, frozen=True):
     attempt_id: int
     number: int
+    mail_server_id: int
+    """The way it went; that mail server may have been removed since."""
     started_at_us: int
     ended_at_us: int | None
     server: str

@@ -1,6 +1,6 @@
 """One message: what became of it, told by its timeline, and what a person may do about it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from starlette.exceptions import HTTPException
@@ -43,14 +43,15 @@ class FailureCard:
 async def show(visit: Visit) -> Response:
     detail = await _find(visit)
     store = visit.rooms.store
-    mail_server = await store.mail_servers.default()
+    servers = await store.mail_servers.all()
+    mail_server = last_way(detail, servers)
     mailbox = await store.mailboxes.find(mail_server.mailbox_id)
     return await visit.page(
         "delivery.html",
         detail=detail,
         status_text=words.status_sentence(detail, mail_server, mailbox.username, visit.now_us),
         status_remark=words.status_remark(detail.row.state),
-        lines=timeline_of(detail),
+        lines=timeline_of(detail, way_names(servers)),
         cards=failure_cards(detail, mail_server, mailbox),
         refused_senders=await _refused_senders(visit, detail),
         trouble=visit.asked("trouble"),
@@ -72,18 +73,33 @@ async def act(visit: Visit) -> Response:
     return visit.go(path, said=action)
 
 
-def timeline_of(detail: MessageDetail) -> list[TimelineLine]:
+def way_names(servers: Sequence[MailServer]) -> dict[int, str]:
+    """What people call each way; empty while there is only one, which needs no name."""
+    return {server.mail_server_id: server.name or server.host for server in servers} if len(servers) > 1 else {}
+
+
+def last_way(detail: MessageDetail, servers: Sequence[MailServer]) -> MailServer:
+    """The mail server of the last attempt, whose words the page shows; the default before there is any."""
+    by_id = {server.mail_server_id: server for server in servers}
+    default = next(server for server in servers if server.is_default)
+    return by_id.get(detail.attempts[-1].mail_server_id, default) if detail.attempts else default
+
+
+def timeline_of(detail: MessageDetail, ways: Mapping[int, str]) -> list[TimelineLine]:
     """Everything that happened, attempts among it, in the order of time."""
     lines = [
-        TimelineLine(entry.at_us, "note", _(entry.kind.capitalize()), entry.text, entry.who)
+        TimelineLine(entry.at_us, "note", words.entry_title(entry.kind), entry.text, entry.who)
         for entry in detail.timeline
     ]
-    lines += [_attempt_line(attempt) for attempt in detail.attempts]
+    lines += [_attempt_line(attempt, ways) for attempt in detail.attempts]
     return sorted(lines, key=lambda line: line.at_us)
 
 
-def _attempt_line(attempt: AttemptRow) -> TimelineLine:
+def _attempt_line(attempt: AttemptRow, ways: Mapping[int, str]) -> TimelineLine:
     title = _("Attempt %(number)s", number=attempt.number)
+    if ways:
+        way = ways.get(attempt.mail_server_id) or _("a mail server that was removed")
+        title = _("Attempt %(number)s, through %(way)s", number=attempt.number, way=way)
     return TimelineLine(attempt.started_at_us, words.attempt_mark(attempt), title, attempt.server, "", attempt)
 
 

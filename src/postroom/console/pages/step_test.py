@@ -7,7 +7,7 @@ from postroom.accept.test_mail import compose_test_mail, make_code_word
 from postroom.console import words
 from postroom.console.forms import Troubles, address_trouble
 from postroom.console.language import _
-from postroom.console.pages.delivery import failure_cards, timeline_of
+from postroom.console.pages.delivery import failure_cards, timeline_of, way_names
 from postroom.console.pages.step import named_server, server_parameter
 from postroom.console.visit import Visit
 from postroom.errors import Refusal
@@ -78,7 +78,7 @@ async def _page(visit: Visit, troubles: Troubles) -> Response:
         to=visit.form.text("to") or (detail.recipients[0].address if detail else mail_server.test_address),
         detail=detail,
         status_text=words.status_sentence(detail, mail_server, mailbox.username, visit.now_us) if detail else "",
-        lines=timeline_of(detail) if detail else [],
+        lines=timeline_of(detail, way_names(await store.mail_servers.all())) if detail else [],
         cards=failure_cards(detail, mail_server, mailbox) if detail else [],
     )
 
