@@ -52,6 +52,7 @@ from postroom.deliver.notice_desk import NoticeDesk
 from postroom.deliver.transports import Transports
 from postroom.deliver.worker import Worker
 from postroom.errors import PostroomError, SettingsError
+from postroom.identity.client_secret import ClientSecretDesk
 from postroom.identity.sign_in import SignIns
 from postroom.identity.tokens import TokenKeeper
 from postroom.metrics import Metrics
@@ -219,6 +220,8 @@ class Server:
         keeper = self._keeper = TokenKeeper(self.store.mailboxes, http, self._clock, metrics=self._metrics)
         self._stack.push_async_callback(keeper.close)
         self._run("token keeper", keeper.run())
+        mailboxes = self.store.mailboxes
+        self._client_secrets = ClientSecretDesk(keeper, self.store.client_secrets, mailboxes.open_grant)
         return keeper
 
     def _start_worker(self, network: Network, keeper: TokenKeeper) -> None:
@@ -288,6 +291,7 @@ class Server:
             network=network,
             intake=intake,
             sign_ins=SignIns(http, self._clock, network),
+            client_secrets=self._client_secrets,
             verify=partial(self._verify, network, http),
             public_url=self.console_url,
             pages_url=self.simulator_url,
@@ -315,6 +319,7 @@ class Server:
             uploads=self._uploads,
             running=RunningRequests(),
             memory=BodyMemory(),
+            client_secrets=self._client_secrets,
             listeners=self._listener_addresses,
             shutdown=self._shutdown,
             monitors=Monitors(
@@ -340,6 +345,7 @@ class Server:
             try:
                 while await self.store.outbox.prune(retention.content_days, retention.metadata_days):
                     pass
+                await self.store.client_secrets.forget_spares()
                 await asyncio.to_thread(self._uploads.sweep)
             except Exception as trouble:  # tidying up must not stop what sends mail
                 log.warning("pruning_failed", reason=str(trouble), exc_info=not isinstance(trouble, PostroomError))

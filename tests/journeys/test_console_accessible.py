@@ -183,6 +183,7 @@ async def test_what_is_set_up_and_what_stops_it(console: Console) -> None:
     live = await house.store.mail_servers.default()
     await house.store.mailboxes.stop(live.mailbox_id, ENDED, StopCause.SIGN_IN, None)
     await console.judge("/admin/mail-server")
+    await console.judge("/admin/mail-servers/default/secret")
     await console.judge("/")
 
 

@@ -47,6 +47,9 @@ BODIES: dict[tuple[str, str], Any] = {
             "value": {"name": "HP 2nd floor", "addresses": ["10.2.3.14"], "needs_sign_in": False},
         },
     },
+    ("POST", "/mail-servers/{mail_server_id}/secret"): {
+        "secret": {"value": {"client_secret": "the Value that Entra shows once", "ends_on": "2028-11-26"}}
+    },
     ("PUT", "/sending"): {
         "canary": {
             "summary": "Two days, no delay notice, a canary every half hour",

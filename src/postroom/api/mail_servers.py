@@ -128,14 +128,14 @@ async def list_all(call: Call) -> Response:
 
 
 async def show(call: Call) -> Response:
-    return say(await _line(call, await _find(call)))
+    return say(await _line(call, await find_named(call)))
 
 
 async def change(call: Call) -> Response:
     """Default, alternatives, limits, pause: each as far as it is given."""
     asked = call.body
     assert isinstance(asked, ChangedMailServer)
-    server, store, who = await _find(call), call.room.store, (call.caller.who, call.caller.address)
+    server, store, who = await find_named(call), call.room.store, (call.caller.who, call.caller.address)
     if asked.is_default is False and server.is_default:
         raise invalid("is_default", "make another mail server the default instead")
     try:
@@ -160,7 +160,7 @@ async def change(call: Call) -> Response:
 
 async def remove(call: Call) -> Response:
     """Refused with the reason while anything needs it."""
-    server = await _find(call)
+    server = await find_named(call)
     await call.room.store.ways.remove(server.mail_server_id, call.caller.who, call.caller.address)
     return Response(status_code=204)
 
@@ -187,7 +187,7 @@ async def forecast(call: Call) -> Response:
     return say(ForecastShape(found.messages, time_or_none(found.out_at_us), found.without_time))
 
 
-async def _find(call: Call) -> MailServer:
+async def find_named(call: Call) -> MailServer:
     """`default` is an id, too."""
     name = call.request.path_params["mail_server_id"]
     mail_servers = call.room.store.mail_servers

@@ -32,11 +32,13 @@ STATUS_OF = {
     "unsupported_media_type": 415,
     "validation_error": 422,
     "invalid_attachment": 422,
+    "client_secret_refused": 422,
     "idempotency_key_reused": 422,
     "rate_limit_exceeded": 429,
     "upload_limit_reached": 429,
     "internal_error": 500,
     "intake_paused": 503,
+    "sign_in_service_unavailable": 503,
     "shutting_down": 503,
     "too_busy": 503,
 }

@@ -4,7 +4,8 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import date
+from typing import Any, Protocol
 
 import msgspec
 from starlette.requests import Request
@@ -21,12 +22,27 @@ from postroom.api.scrape import Monitors
 from postroom.api.uploads import Uploads
 from postroom.clock import Clock
 from postroom.ids import parse_public_id, public_id
+from postroom.outcome import Stopped
 from postroom.store import Store
 
 _UNKNOWN_FIELD = re.compile(r"unknown field `([^`]*)`")
 
 BODY_LIMIT_BYTES = 10 * 1024 * 1024
 """Of a body that is held in memory; larger mail comes as multipart or raw, which stream."""
+
+
+class SecretDesk(Protocol):
+    """Another client secret for what is set up: `postroom.identity.client_secret.ClientSecretDesk`."""
+
+    async def renew(
+        self, mailbox_id: int, client_secret: str, ends_on: date | None, who: str, from_address: str = ""
+    ) -> Stopped | None:
+        """Try it, then use it. Stopped: used, but somebody has to sign in. SignInTroubleError, WrongStateError."""
+        ...
+
+    async def go_back(self, mailbox_id: int, who: str, from_address: str = "") -> Stopped | None:
+        """The same with the secret of before."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -40,6 +56,7 @@ class ApiRoom:
     uploads: Uploads
     running: RunningRequests
     memory: BodyMemory
+    client_secrets: SecretDesk
     listeners: Callable[[], Sequence[ListenerAddress]]
     shutdown: asyncio.Event
     """Set when the server stops: no new mail is taken."""

@@ -8,6 +8,7 @@ from postroom.api import (
     app_shapes,
     apps,
     batch,
+    client_secret,
     mail_servers,
     message_shapes,
     reading,
@@ -217,6 +218,16 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "DELETE", "/mail-servers/{mail_server_id}", "settings:write", mail_servers.remove, "Remove a way out",
         "Mail servers", status=204, errors=(409,),
+    ),
+    Route(
+        "POST", "/mail-servers/{mail_server_id}/secret", "settings:write", client_secret.renew,
+        "Renew the client secret: tried first, then used; the old one is kept for 24 hours", "Mail servers",
+        takes=client_secret.NewSecret, gives=client_secret.SecretShape, errors=(409, 503),
+    ),
+    Route(
+        "POST", "/mail-servers/{mail_server_id}/secret/back", "settings:write", client_secret.go_back,
+        "Go back to the client secret of before", "Mail servers", gives=client_secret.SecretShape,
+        errors=(409, 422, 503),
     ),
     Route(
         "GET", "/routing-rules", "settings:read", mail_servers.list_rules, "Which mail goes which way",

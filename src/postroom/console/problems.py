@@ -8,6 +8,7 @@ from postroom.console.canary import canary_words, overdue_span
 from postroom.console.language import _, ngettext
 from postroom.console.rooms import ConsoleRooms
 from postroom.console.times import days_until, span
+from postroom.ids import public_id
 from postroom.message import MailboxState
 from postroom.outcome import Failure, StopCause
 from postroom.remedies import Remedy, fill, remedy
@@ -52,6 +53,11 @@ def real_values(mail_server: MailServer, mailbox: Mailbox, tenant: str = "", cli
     }
 
 
+def secret_url(mail_server: MailServer) -> str:
+    """Where its client secret is renewed."""
+    return f"/admin/mail-servers/{public_id(mail_server.mail_server_id)}/secret"
+
+
 async def find_problems(rooms: ConsoleRooms) -> list[Problem]:
     """Every open problem, the worst first."""
     servers = await rooms.store.mail_servers.all()
@@ -75,20 +81,27 @@ async def _problems_of(
         return []
     tenant = client_id = ""
     problems = []
+    own = [server for server in servers if server.mailbox_id == mailbox.mailbox_id]
     if mailbox.authentication is Authentication.OAUTH:
         grant = await rooms.store.mailboxes.show_grant(mailbox.mailbox_id)
         tenant, client_id = grant.tenant, grant.client_id
         if grant.secret_ends_on is not None:
-            problems += secret_problems(days_until(grant.secret_ends_on, rooms.clock.now_us()))
-    own = [server for server in servers if server.mailbox_id == mailbox.mailbox_id]
+            problems += secret_problems(days_until(grant.secret_ends_on, rooms.clock.now_us()), secret_url(own[0]))
     values = [real_values(server, mailbox, tenant, client_id) | {"redirect_url": rooms.redirect_url} for server in own]
-    found = mailbox_problems(mailbox, values[0])
+    found = mailbox_problems(mailbox, values[0], secret_url(own[0]))
     if not any(server.is_default for server in own):
-        found = [replace(problem, is_stopping=False, fix_url=WAYS_URL, fix_label=_(_WAYS_LABEL)) for problem in found]
+        found = [_of_another_way(problem) for problem in found]
     if mailbox.state is not MailboxState.STOPPED:
         for server, its_values in zip(own, values, strict=True):
             found += way_problems(server, alternatives_that_send(server, servers, mailboxes), its_values)
     return problems + found
+
+
+def _of_another_way(problem: Problem) -> Problem:
+    """Of a mailbox that the default does not use; where its secret is renewed is known already."""
+    if problem.fix_url.endswith("/secret"):
+        return replace(problem, is_stopping=False)
+    return replace(problem, is_stopping=False, fix_url=WAYS_URL, fix_label=_(_WAYS_LABEL))
 
 
 def alternatives_that_send(
@@ -135,10 +148,13 @@ def way_problems(server: MailServer, alternatives: Sequence[str], values: dict[s
     ]
 
 
-def mailbox_problems(mailbox: Mailbox, values: dict[str, str]) -> list[Problem]:
+def mailbox_problems(mailbox: Mailbox, values: dict[str, str], renew_url: str = "") -> list[Problem]:
     """What the mailbox's own state says. Pure."""
     if mailbox.state is MailboxState.STOPPED:
-        return [_stopped(mailbox, values)]
+        stopped = _stopped(mailbox, values)
+        if mailbox.cause is StopCause.CREDENTIAL and renew_url:
+            return [replace(stopped, fix_url=renew_url, fix_label=_("Renew secret"))]
+        return [stopped]
     if mailbox.state is MailboxState.SLOWED:
         return [_slowed(mailbox)]
     return []
@@ -207,7 +223,7 @@ def _slowed(mailbox: Mailbox) -> Problem:
     )
 
 
-def secret_problems(days: int) -> list[Problem]:
+def secret_problems(days: int, renew_url: str) -> list[Problem]:
     """The client secret's end, told while there is time."""
     if days > SECRET_WARNING_DAYS:
         return []
@@ -220,6 +236,7 @@ def secret_problems(days: int) -> list[Problem]:
             title=title,
             effect=_("When it has expired, no mail leaves until a new secret is entered."),
             is_stopping=False,
-            fix_label=_("Enter a new secret"),
+            fix_url=renew_url,
+            fix_label=_("Renew secret"),
         )
     ]

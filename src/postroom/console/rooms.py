@@ -9,6 +9,7 @@ from postroom.accept.listener_plan import ListenerAddress
 from postroom.accept.submission import Intake
 from postroom.checks.finding import Finding
 from postroom.clock import Clock
+from postroom.identity.client_secret import SecretDesk
 from postroom.network import Network
 from postroom.settings import Settings
 from postroom.store import Store
@@ -37,6 +38,7 @@ class ConsoleRooms:
     network: Network
     intake: Intake
     sign_ins: SignInDesk
+    client_secrets: SecretDesk
     verify: Callable[[MailServerDraft], AsyncIterator[Finding]]
     """Runs the checks of a draft on the real path, finding by finding."""
     public_url: str

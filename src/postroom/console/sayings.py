@@ -26,6 +26,9 @@ SAYINGS = {
     "paused": "Sending is paused: mail is taken in and waits.",
     "discarded": "The draft was thrown away; what was set up stays as it is.",
     "changes-first": "Nothing was checked: there are changes that are not live yet. Go on with them, or discard them.",
+    "secret-renewed": "Microsoft accepts the new secret: it is used from now on. The old one is kept for 24 hours.",
+    "secret-taken-back": "Microsoft accepts the secret of before: it is used again.",
+    "secret-but-sign-in": "The secret is accepted and used from now on, but Microsoft wants somebody to sign in again.",
     "resumed": "The mailbox tries again now.",
     "disconnected": "Disconnected. Mail is taken in and waits.",
 }

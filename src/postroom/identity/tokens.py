@@ -5,10 +5,11 @@ is used. A sign-in service that is away is asked again with patience, and never 
 """
 
 import asyncio
-from collections.abc import Sequence
-from typing import NoReturn, Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NoReturn, Protocol, TypeVar
 
 import httpx2
+import msgspec
 import structlog
 
 from postroom.clock import DAY_US, MINUTE_US, Clock
@@ -27,6 +28,8 @@ from postroom.store.records import Authentication, Grant, Mailbox
 
 __all__ = ["GrantBook", "Resource", "TokenKeeper"]
 
+Result = TypeVar("Result")
+
 log = structlog.stdlib.get_logger("postroom.identity")
 
 AHEAD_US = 10 * MINUTE_US
@@ -37,6 +40,10 @@ ROUND_SECONDS = 60
 
 _NEEDS_A_PERSON = frozenset({StopCause.SIGN_IN, StopCause.CREDENTIAL, StopCause.CONFIGURATION, StopCause.NOT_SET_UP})
 _PERHAPS_OUTDATED = frozenset({"sign_in_ended", "not_signed_in"})
+
+
+KeepSecret = Callable[[Grant, str], Awaitable[None]]
+"""Makes a secret that was accepted durable: the grant as it was, and the refresh token that came back or nothing."""
 
 
 class GrantBook(Protocol):
@@ -87,7 +94,7 @@ class TokenKeeper:
         self._provider = provider
         self._metrics = metrics or Metrics()
         self._desks: dict[int, Desk] = {}
-        self._renewals: set[asyncio.Task[Access]] = set()
+        self._renewals: set[asyncio.Task[Any]] = set()
 
     async def sign_in_for(self, mailbox_id: int, *, refuse_token: str | None = None) -> SignIn:
         """What the mailbox signs in with; see SignInSource."""
@@ -110,6 +117,15 @@ class TokenKeeper:
         SignInTroubleError when there is none to be had.
         """
         return await self._token(await self._open(mailbox_id), resource, refuse_token)
+
+    async def try_secret(self, mailbox_id: int, client_secret: str, keep: KeepSecret) -> Stopped | None:
+        """Sign in with another client secret, and have it kept when Microsoft accepts it; nobody else renews meanwhile.
+
+        None: the mailbox can send with it. Stopped: it is accepted and kept, but somebody has to sign in anew.
+        SignInTroubleError: it was refused, or nobody answered; nothing was kept.
+        """
+        trial = asyncio.ensure_future(self._try_secret(mailbox_id, client_secret, keep))
+        return await self._shielded(trial)
 
     def token_ends(self) -> dict[tuple[int, Resource], int]:
         """When each access token that is held ends, by mailbox and resource."""
@@ -188,15 +204,42 @@ class TokenKeeper:
         self, grant: Grant, resource: Resource, refuse_token: str | None = None, ahead_us: int = 0
     ) -> Access:
         # Whoever asks may be cancelled; the renewal goes on, because its refresh token must not be lost.
-        renewal = asyncio.ensure_future(self._renew(grant, resource, refuse_token, ahead_us))
+        return await self._shielded(asyncio.ensure_future(self._renew(grant, resource, refuse_token, ahead_us)))
+
+    async def _shielded(self, renewal: "asyncio.Task[Result]") -> Result:
         self._renewals.add(renewal)
         renewal.add_done_callback(self._forget_renewal)
         return await asyncio.shield(renewal)
 
-    def _forget_renewal(self, renewal: "asyncio.Task[Access]") -> None:
+    def _forget_renewal(self, renewal: "asyncio.Task[Any]") -> None:
         self._renewals.discard(renewal)
         if not renewal.cancelled():
             renewal.exception()
+
+    async def _try_secret(self, mailbox_id: int, client_secret: str, keep: KeepSecret) -> Stopped | None:
+        grant = await self._open(mailbox_id)
+        desk = self._desk(grant)
+        async with desk.lock:
+            grant = await self._open(mailbox_id)
+            resource = _sending_resource(grant)
+            changed = msgspec.structs.replace(grant, client_secret=client_secret)
+            desk.check_may_ask(changed, resource, self._clock.now_us())
+            answer = await self._ask_once(desk, changed, resource)
+            if isinstance(answer, Tokens):
+                await self._have_kept(keep, grant, answer.refresh_token)
+                desk.take_tokens(changed, resource, answer, self._clock.now_us())
+                return None
+            if isinstance(answer, Stopped) and answer.cause is StopCause.SIGN_IN:
+                # Entra looks at the app before it looks at the sign-in: an ended sign-in proves the secret, too.
+                await self._have_kept(keep, grant, "")
+                return answer
+            raise SignInTroubleError(answer)
+
+    async def _have_kept(self, keep: KeepSecret, grant: Grant, refresh_token: str) -> None:
+        try:
+            await keep(grant, refresh_token)
+        except PostroomError as trouble:
+            raise SignInTroubleError(_store_trouble(trouble)) from trouble
 
     async def _renew(self, grant: Grant, resource: Resource, refuse_token: str | None, ahead_us: int) -> Access:
         desk = self._desk(grant)

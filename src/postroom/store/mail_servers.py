@@ -42,27 +42,22 @@ class MailServers:
         return mail_server_of(await self._reader.read(lambda c: _row(c, mail_server_id)))
 
     async def load_draft(self) -> MailServerDraft | None:
-        return self._draft_in(await self._reader.read(lambda connection: connection.row("draft")))
+        return draft_in(await self._reader.read(lambda connection: connection.row("draft")), self._vault)
 
     async def keep_draft(self, draft: MailServerDraft) -> None:
-        sealed = self._vault.seal(msgspec.json.encode(draft), _DRAFT_CONTEXT)
+        sealed = seal_draft(draft, self._vault)
         await self._writer.run(lambda c: c.change("keep_draft", draft=sealed, now_us=c.now_us))
 
     async def renew_draft(self, draft: MailServerDraft) -> None:
         """Keep what a verification learnt of `draft`, unless a person changed, saved or discarded it meanwhile."""
-        sealed = self._vault.seal(msgspec.json.encode(draft), _DRAFT_CONTEXT)
+        sealed = seal_draft(draft, self._vault)
 
         def renew(connection: Connection) -> None:
-            present = self._draft_in(connection.row("draft"))
+            present = draft_in(connection.row("draft"), self._vault)
             if present is not None and present.has_same_settings(draft):
                 connection.change("keep_draft", draft=sealed, now_us=connection.now_us)
 
         await self._writer.run(renew)
-
-    def _draft_in(self, row: Row | None) -> MailServerDraft | None:
-        if row is None:
-            return None
-        return msgspec.json.decode(self._vault.open(row["draft"], _DRAFT_CONTEXT), type=MailServerDraft)
 
     async def discard_draft(self) -> None:
         await self._writer.run(lambda connection: connection.change("discard_draft"))
@@ -110,6 +105,18 @@ class MailServers:
             return mail_server_of(after)
 
         return await self._writer.run(promote, wakes=True)
+
+
+def draft_in(row: Row | None, vault: Vault) -> MailServerDraft | None:
+    """The draft in a row of the statement `draft`. Errors: VaultKeyError."""
+    if row is None:
+        return None
+    return msgspec.json.decode(vault.open(row["draft"], _DRAFT_CONTEXT), type=MailServerDraft)
+
+
+def seal_draft(draft: MailServerDraft, vault: Vault) -> bytes:
+    """A draft as its column holds it."""
+    return vault.seal(msgspec.json.encode(draft), _DRAFT_CONTEXT)
 
 
 def _default_row(connection: Connection) -> Row:

@@ -33,7 +33,7 @@ class Mailboxes:
         return [mailbox_of(row) for row in rows]
 
     async def show_grant(self, mailbox_id: int) -> Grant:
-        """The grant with its three secrets left out, for pages. WrongStateError when there is none."""
+        """The grant with its secrets left out, for pages. WrongStateError when there is none."""
         return grant_of(await self._read_grant(mailbox_id), vault=None)
 
     async def open_grant(self, mailbox_id: int) -> Grant:
@@ -198,6 +198,9 @@ def grant_of(row: Row, vault: Vault | None) -> Grant:
         scopes=texts_of(row["scopes"]),
         user=user_of(row["signed_in_user"]),
         secret_ends_on=date_of(row["secret_ends_on"]),
+        spare_secret=opened("spare_secret"),
+        spare_secret_ends_on=date_of(row["spare_secret_ends_on"]),
+        spare_secret_until_us=row["spare_secret_until_us"],
         granted_at_us=row["granted_at_us"],
         renewed_at_us=row["renewed_at_us"],
         revision=row["revision"],

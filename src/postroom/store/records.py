@@ -134,6 +134,10 @@ class Grant(msgspec.Struct, frozen=True):
     scopes: tuple[str, ...] = ()
     user: SignedInUser | None = None
     secret_ends_on: date | None = None
+    spare_secret: str = ""
+    """The client secret of before, while it can be gone back to."""
+    spare_secret_ends_on: date | None = None
+    spare_secret_until_us: int | None = None
     granted_at_us: int | None = None
     renewed_at_us: int | None = None
     revision: int = 0

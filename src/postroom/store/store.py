@@ -12,6 +12,7 @@ from postroom.store.audit import Audit
 from postroom.store.bodies import Bodies, BodyFiles
 from postroom.store.calls import Calls, InlineCalls, ThreadCalls
 from postroom.store.canaries import Canaries
+from postroom.store.client_secrets import ClientSecrets
 from postroom.store.data_folder import FolderLock
 from postroom.store.faults import Crash, FaultHook, FaultPoints
 from postroom.store.figures import FigureBook
@@ -77,6 +78,7 @@ class Store:
         self.notices_due: NoticesDue = NoticesDue(writer, reader)
         self.ways: Ways = Ways(writer, reader)
         self.mailboxes: Mailboxes = Mailboxes(writer, reader, vault)
+        self.client_secrets: ClientSecrets = ClientSecrets(writer, vault)
         self.apps: Apps = Apps(writer, reader, clock, vault, calls.hashing)
         self.api_keys: ApiKeys = ApiKeys(writer, reader, clock)
         self.refused_clients: RefusedClients = RefusedClients(writer, reader)

@@ -22,6 +22,7 @@ from postroom.clock import ManualClock
 from postroom.store import Store
 from postroom.store.records import SCOPES, App, AppSettings, MailServerDraft, MessageDetail
 from postroom.vault import Vault
+from tests.unit.pretend_secrets import PretendSecrets
 
 SENDER = "noreply@contoso.example"
 HEADER = {"subject": "Backup done", "text": "All 42 machines."}
@@ -73,6 +74,7 @@ async def open_house(folder: Path, **settings: Any) -> AsyncIterator[House]:
             uploads=Uploads(folder / "data" / "uploads", clock, intake.size_limit_bytes),
             running=RunningRequests(),
             memory=BodyMemory(),
+            client_secrets=PretendSecrets(store),
             listeners=lambda: [
                 ListenerAddress("Submission", "relay.example", "relay.example", 587, "STARTTLS", False),
                 ListenerAddress("Device", "relay.example", "relay.example", 2525, "none or STARTTLS", True),

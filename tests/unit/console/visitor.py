@@ -23,6 +23,7 @@ from postroom.store import Store
 from postroom.store.records import MailServerDraft, SignedInUser
 from postroom.vault import Vault
 from scripts.browsing import Form, PageReader
+from tests.unit.pretend_secrets import PretendSecrets
 
 PUBLIC_URL = "http://localhost:8025"
 AUTHORIZE_URL = "https://login.microsoftonline.com/authorize?state=1"
@@ -135,6 +136,7 @@ class House:
     store: Store
     clock: ManualClock
     sign_ins: PretendSignIns
+    secrets: PretendSecrets
     checks: PretendChecks
     app: Starlette
 
@@ -175,7 +177,7 @@ def full_draft() -> MailServerDraft:
 async def open_house(folder: Path, *, public_url: str = PUBLIC_URL, is_rehearsal: bool = False) -> AsyncIterator[House]:
     clock = ManualClock()
     store = await Store.open(folder, clock, Vault(bytes(32)), writer="inline")
-    sign_ins, checks = PretendSignIns(), PretendChecks(store, clock)
+    sign_ins, secrets, checks = PretendSignIns(), PretendSecrets(store), PretendChecks(store, clock)
     rooms = ConsoleRooms(
         store=store,
         clock=clock,
@@ -183,6 +185,7 @@ async def open_house(folder: Path, *, public_url: str = PUBLIC_URL, is_rehearsal
         network=_PretendRehearsal() if is_rehearsal else Internet(),
         intake=Intake(store, clock, "mail.example.lan", 10_000_000),
         sign_ins=sign_ins,
+        client_secrets=secrets,
         verify=checks.verify,
         public_url=public_url,
         pages_url="http://localhost:8026" if is_rehearsal else None,
@@ -195,7 +198,7 @@ async def open_house(folder: Path, *, public_url: str = PUBLIC_URL, is_rehearsal
     app = make_app(rooms)
     try:
         async with app.router.lifespan_context(app):
-            yield House(rooms, store, clock, sign_ins, checks, app)
+            yield House(rooms, store, clock, sign_ins, secrets, checks, app)
     finally:
         await store.close()
 

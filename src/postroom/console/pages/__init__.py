@@ -3,6 +3,7 @@
 from postroom.console.pages import (
     app,
     apps,
+    client_secret,
     deliveries,
     delivery,
     mail_server,
@@ -57,6 +58,9 @@ ROUTES: tuple[Page, ...] = (
     Page("POST", "/admin/mail-servers/{server}/remove", mail_servers.remove),
     Page("POST", "/admin/mail-servers/{server}/resume", mail_servers.resume),
     Page("POST", "/admin/mail-servers/{server}/pause", mail_servers.pause),
+    Page("GET", "/admin/mail-servers/{server}/secret", client_secret.show),
+    Page("POST", "/admin/mail-servers/{server}/secret", client_secret.renew),
+    Page("POST", "/admin/mail-servers/{server}/secret/back", client_secret.go_back),
     Page("POST", "/admin/mail-servers/{server}/alternatives", mail_servers.set_alternatives),
     Page("POST", "/admin/mail-servers/{server}/limits", mail_servers.set_limits),
     Page("POST", "/admin/mail-servers/{server}/external", mail_servers.set_external_day),

@@ -5,6 +5,7 @@ from starlette.responses import Response
 
 from postroom.clock import DAY_US
 from postroom.console.drafts import forget_sign_in, has_changes, missing_before_check, next_step
+from postroom.console.problems import secret_url
 from postroom.console.times import days_until
 from postroom.console.visit import Visit
 from postroom.message import MailboxState
@@ -34,6 +35,7 @@ async def show(visit: Visit) -> Response:
         is_connected=is_connected,
         draft=draft,
         renewed_at_us=grant.renewed_at_us if grant else None,
+        secret_url=secret_url(mail_server),
         secret_ends_on=ends_on,
         secret_days=days_until(ends_on, visit.now_us) if ends_on else None,
         overview=await store.messages.overview(visit.now_us - DAY_US),

@@ -108,7 +108,11 @@ ON CONFLICT (mailbox_id) DO UPDATE
 SET tenant = excluded.tenant, client_id = excluded.client_id, client_secret = excluded.client_secret,
     password = excluded.password, refresh_token = excluded.refresh_token, scopes = excluded.scopes,
     secret_ends_on = excluded.secret_ends_on, granted_at_us = excluded.granted_at_us,
-    renewed_at_us = excluded.renewed_at_us
+    renewed_at_us = excluded.renewed_at_us,
+    -- Another app's secret is no spare of this one's.
+    spare_secret = CASE WHEN client_id = excluded.client_id THEN spare_secret END,
+    spare_secret_ends_on = CASE WHEN client_id = excluded.client_id THEN spare_secret_ends_on END,
+    spare_secret_until_us = CASE WHEN client_id = excluded.client_id THEN spare_secret_until_us END
 
 -- name: keep_refresh_token
 -- Only into the grant from which it came: a person may have signed in anew meanwhile.
