@@ -1,12 +1,21 @@
 """Time as a parameter: whoever needs the time is handed a clock, so that tests hand in their own."""
 
 import time
+from datetime import UTC, date, datetime, timedelta
 from typing import Protocol
 
 MICROSECONDS = 1_000_000
 MINUTE_US = 60 * MICROSECONDS
 HOUR_US = 60 * MINUTE_US
 DAY_US = 24 * HOUR_US
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def date_at(at_us: int) -> date:
+    """The day in UTC."""
+    return (_EPOCH + timedelta(microseconds=at_us)).date()
 
 
 class Clock(Protocol):

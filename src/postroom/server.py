@@ -53,6 +53,7 @@ from postroom.deliver.transports import Transports
 from postroom.deliver.worker import Worker
 from postroom.errors import PostroomError, SettingsError
 from postroom.identity.client_secret import ClientSecretDesk
+from postroom.identity.expiry_watch import ExpiryWatch
 from postroom.identity.sign_in import SignIns
 from postroom.identity.tokens import TokenKeeper
 from postroom.metrics import Metrics
@@ -221,6 +222,7 @@ class Server:
         self._stack.push_async_callback(keeper.close)
         self._run("token keeper", keeper.run())
         mailboxes = self.store.mailboxes
+        self._run("expiry watch", ExpiryWatch(mailboxes.expiries).run())
         self._client_secrets = ClientSecretDesk(keeper, self.store.client_secrets, mailboxes.open_grant)
         return keeper
 

@@ -7,6 +7,7 @@ import pytest
 
 from postroom.clock import MICROSECONDS
 from postroom.message import MailboxState, RecipientState
+from postroom.store.expiries import ExpiryKind
 from tests.contract.kept_store import BUSY, MAILBOX_ID, REFUSED, SENT, UNKNOWN, KeptStore, later, stopped
 
 pytestmark = pytest.mark.anyio
@@ -20,7 +21,7 @@ async def test_an_empty_store_has_no_figures_but_zeros(kept: KeptStore) -> None:
     assert (figures.waiting_by_cause, figures.finished) == ({}, {})
     assert (figures.oldest_received_at_us, figures.last_sent_at_us) == (None, None)
     [mailbox] = figures.mailboxes
-    assert (mailbox.mailbox.state, mailbox.secret_ends_on) == (MailboxState.DISCONNECTED, None)
+    assert (mailbox.mailbox.state, mailbox.expiries) == (MailboxState.DISCONNECTED, ())
 
 
 async def test_what_waits_is_counted_in_messages_and_recipients_and_by_its_cause(ready: KeptStore) -> None:
@@ -92,7 +93,8 @@ async def test_how_much_of_its_limits_a_mailbox_uses(ready: KeptStore) -> None:
     [mailbox] = (await ready.store.figures.read()).mailboxes
     assert (mailbox.messages_last_minute, mailbox.recipients_last_day) == (1, 3)
     assert (mailbox.message_limit_a_minute, mailbox.mailbox.mailbox_id) == (25, MAILBOX_ID)
-    assert mailbox.secret_ends_on == date(2027, 3, 1)
+    ends = {expiry.kind: expiry.ends_on for expiry in mailbox.expiries}
+    assert ends[ExpiryKind.CLIENT_SECRET] == date(2027, 3, 1)
     await ready.widen(learnt_message_limit=10, learnt_at_us=ready.clock.now_us())
     ready.clock.advance(61)
     [mailbox] = (await ready.store.figures.read()).mailboxes

@@ -107,9 +107,9 @@ def _mailbox_values(figures: MailboxFigures) -> list[tuple[str, list[str], float
     if figures.external is not None:
         used = figures.external.used / figures.external.limit
         found.append(("quota_used_ratio", [name, "external_recipients_a_day"], used))
-    if figures.secret_ends_on is not None:
-        ends = _begin_of(figures.secret_ends_on)
-        found.append(("credential_expiry_timestamp_seconds", ["client_secret", name], ends))
+    for expiry in figures.expiries:
+        ends = _begin_of(expiry.ends_on)
+        found.append(("credential_expiry_timestamp_seconds", [expiry.kind.value, name], ends))
     return found
 
 

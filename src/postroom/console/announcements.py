@@ -13,6 +13,8 @@ class Announcement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     text: str
     as_of: date
     link: str
+    on: date | None = None
+    """The day on which it is to happen, where they name one."""
 
 
 @cache

@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from postroom.checks.prerequisites import is_microsoft
 from postroom.clock import MICROSECONDS
+from postroom.console.announcements import announcement
 from postroom.console.canary import canary_words, overdue_span
 from postroom.console.language import _, ngettext
 from postroom.console.rooms import ConsoleRooms
@@ -13,9 +15,9 @@ from postroom.message import MailboxState
 from postroom.outcome import Failure, StopCause
 from postroom.remedies import Remedy, fill, remedy
 from postroom.store.canaries import CanaryState
+from postroom.store.expiries import WARNING_DAYS, Expiry, ExpiryKind
 from postroom.store.records import Authentication, Mailbox, MailServer
 
-SECRET_WARNING_DAYS = 30
 WAYS_URL = "/admin/mail-servers"
 _WAYS_LABEL = "Open all mail servers, to try again"
 
@@ -85,8 +87,12 @@ async def _problems_of(
     if mailbox.authentication is Authentication.OAUTH:
         grant = await rooms.store.mailboxes.show_grant(mailbox.mailbox_id)
         tenant, client_id = grant.tenant, grant.client_id
-        if grant.secret_ends_on is not None:
-            problems += secret_problems(days_until(grant.secret_ends_on, rooms.clock.now_us()), secret_url(own[0]))
+        problems += expiry_problems(
+            [it for it in await rooms.store.mailboxes.expiries() if it.mailbox_id == mailbox.mailbox_id],
+            secret_url(own[0]),
+        )
+    elif mailbox.authentication is Authentication.BASIC:
+        problems += basic_problems(own, rooms.clock.now_us())
     values = [real_values(server, mailbox, tenant, client_id) | {"redirect_url": rooms.redirect_url} for server in own]
     found = mailbox_problems(mailbox, values[0], secret_url(own[0]))
     if not any(server.is_default for server in own):
@@ -223,20 +229,56 @@ def _slowed(mailbox: Mailbox) -> Problem:
     )
 
 
-def secret_problems(days: int, renew_url: str) -> list[Problem]:
-    """The client secret's end, told while there is time."""
-    if days > SECRET_WARNING_DAYS:
-        return []
-    if days < 0:
+def expiry_problems(expiries: Sequence[Expiry], renew_url: str) -> list[Problem]:
+    """What ends soon, told while there is time. Pure."""
+    return [
+        _secret_ends(expiry, renew_url) if expiry.kind is ExpiryKind.CLIENT_SECRET else _sign_in_ends(expiry)
+        for expiry in expiries
+        if expiry.is_near
+    ]
+
+
+def _secret_ends(expiry: Expiry, renew_url: str) -> Problem:
+    if expiry.days < 0:
         title = _("The date on which the client secret expires has passed")
     else:
-        title = ngettext("The client secret expires in %(num)s day", "The client secret expires in %(num)s days", days)
+        title = ngettext(
+            "The client secret expires in %(num)s day", "The client secret expires in %(num)s days", expiry.days
+        )
+    return Problem(
+        title=title,
+        effect=_("When it has expired, no mail leaves until a new secret is entered."),
+        is_stopping=False,
+        fix_url=renew_url,
+        fix_label=_("Renew secret"),
+    )
+
+
+def _sign_in_ends(expiry: Expiry) -> Problem:
+    return Problem(
+        title=_("The sign-in of %(username)s could not be renewed for a month", username=expiry.username),
+        effect=_(
+            "It is renewed every week by itself. If that does not work until %(date)s, Microsoft ends it, and somebody "
+            "has to sign in again.",
+            date=f"{expiry.ends_on:%d %b %Y}",
+        ),
+        is_stopping=False,
+        fix_label=_("Open the mail server's settings"),
+    )
+
+
+def basic_problems(servers: Sequence[MailServer], now_us: int) -> list[Problem]:
+    """A password at Microsoft, once the day on which they switch it off is near. Pure."""
+    plan = announcement("basic_authentication")
+    if plan.on is None or days_until(plan.on, now_us) > WARNING_DAYS[0]:
+        return []
+    if not any(is_microsoft(server.host) for server in servers):
+        return []
     return [
         Problem(
-            title=title,
-            effect=_("When it has expired, no mail leaves until a new secret is entered."),
+            title=_("Microsoft is retiring Basic authentication"),
+            effect=f"{_(plan.text)} {_('As of %(date)s.', date=plan.as_of.strftime('%d %b %Y'))}",
             is_stopping=False,
-            fix_url=renew_url,
-            fix_label=_("Renew secret"),
+            fix_label=_("Sign in with OAuth instead"),
         )
     ]

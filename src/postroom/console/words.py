@@ -1,9 +1,10 @@
 """The sentences for states: what a person reads, made from what the store knows. Pure."""
 
-from postroom.console.language import _
+from postroom.console.language import _, ngettext
 from postroom.console.times import relative
 from postroom.message import RecipientState
 from postroom.outcome import Outcome, Refused, Sent, StopCause, Stopped, TryLater, Unknown
+from postroom.store.expiries import Expiry, ExpiryKind
 from postroom.store.records import AttemptRow, MailServer, MessageDetail, RecipientRow
 
 _S = RecipientState
@@ -52,6 +53,17 @@ def waiting_words(waits_for: str, username: str) -> str:
     if sentence is None:
         return _("waiting for: %(cause)s", cause=waits_for)
     return _(sentence, username=username or _("the mailbox"))
+
+
+def expiry_words(expiry: Expiry) -> str:
+    """One line of the expiry calendar."""
+    if expiry.kind is ExpiryKind.CLIENT_SECRET:
+        what = _("Client secret for %(username)s", username=expiry.username)
+    else:
+        what = _("Sign-in of %(username)s, unless it is renewed (weekly, by itself)", username=expiry.username)
+    if expiry.days < 0:
+        return _("%(what)s: its day has passed", what=what)
+    return f"{what}: {ngettext('in %(num)s day', 'in %(num)s days', expiry.days)}"
 
 
 _ENTRY_TITLES = {"routed": "Way chosen by a rule", "rerouted": "Goes another way"}

@@ -1,19 +1,18 @@
 """What monitors read of the store: one reading, a few rows from an index each."""
 
-from datetime import date
-
 import msgspec
 
 from postroom.clock import DAY_US, MINUTE_US
 from postroom.message import RecipientState
 from postroom.store.canaries import CanaryState, read_canary_state
 from postroom.store.database import Connection, Row
+from postroom.store.expiries import Expiry, expiries_in
 from postroom.store.external import ExternalDay, read_external_day
 from postroom.store.messages import read_waiting_by_cause
 from postroom.store.pace import pace_of
 from postroom.store.reader import Reader
 from postroom.store.records import Mailbox, MailServer
-from postroom.store.rows import date_of, mail_server_of, mailbox_of
+from postroom.store.rows import mail_server_of, mailbox_of
 
 _MINUTES_A_DAY = DAY_US // MINUTE_US
 
@@ -30,7 +29,8 @@ class MailboxFigures(msgspec.Struct, frozen=True):
     """The one that holds now: what was set, or what was learnt below it."""
     external: ExternalDay | None
     """That of its tenant."""
-    secret_ends_on: date | None
+    expiries: tuple[Expiry, ...]
+    """What of it ends by itself."""
 
 
 class Figures(msgspec.Struct, frozen=True):
@@ -104,5 +104,5 @@ def _mailbox_figures(connection: Connection, row: Row) -> MailboxFigures:
         conversations=row["conversations"],
         message_limit_a_minute=pace_of(mailbox, connection.now_us).message_limit,
         external=read_external_day(connection, mailbox.tenant) if mailbox.tenant is not None else None,
-        secret_ends_on=date_of(row["secret_ends_on"]),
+        expiries=tuple(expiries_in(row, connection.now_us)),
     )

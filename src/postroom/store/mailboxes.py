@@ -8,6 +8,7 @@ from postroom.errors import WrongStateError
 from postroom.outcome import Failure, StopCause
 from postroom.store.audit import note
 from postroom.store.database import Connection, Row, to_json
+from postroom.store.expiries import Expiry, expiries_in
 from postroom.store.external import read_external_day, set_external_day, why_not_these_domains
 from postroom.store.pace import limits_of, why_not_these_limits
 from postroom.store.reader import Reader
@@ -31,6 +32,14 @@ class Mailboxes:
     async def all(self) -> list[Mailbox]:
         rows = await self._reader.read(lambda connection: connection.rows("mailboxes"))
         return [mailbox_of(row) for row in rows]
+
+    async def expiries(self) -> list[Expiry]:
+        """What of them ends by itself, what ends first in front."""
+
+        def read(connection: Connection) -> list[Expiry]:
+            return [each for row in connection.rows("expiries") for each in expiries_in(row, connection.now_us)]
+
+        return sorted(await self._reader.read(read), key=lambda expiry: expiry.ends_on)
 
     async def show_grant(self, mailbox_id: int) -> Grant:
         """The grant with its secrets left out, for pages. WrongStateError when there is none."""

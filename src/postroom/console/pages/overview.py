@@ -34,6 +34,7 @@ async def show(visit: Visit) -> Response:
         steps=steps,
         has_open_steps=not all(step.is_done for step in steps),
         counts=await store.messages.counts(),
+        expiries=await store.mailboxes.expiries(),
         canary=await tell_canary(store, visit.now_us),
     )
 

@@ -99,6 +99,12 @@ SELECT grants.*, mailboxes.username, mailboxes.address, mailboxes.authentication
 FROM grants JOIN mailboxes USING (mailbox_id)
 WHERE mailbox_id = :mailbox_id
 
+-- name: expiries
+SELECT mailbox_id, mailboxes.username, mailboxes.authentication, grants.secret_ends_on, grants.granted_at_us,
+       grants.renewed_at_us
+FROM grants JOIN mailboxes USING (mailbox_id)
+ORDER BY mailbox_id
+
 -- name: keep_grant
 INSERT INTO grants (mailbox_id, tenant, client_id, client_secret, password, refresh_token, scopes, secret_ends_on,
                     granted_at_us, renewed_at_us)
