@@ -30,7 +30,7 @@ REQUEST_ERRORS = frozenset(
 _REMEDIES: dict[str, tuple[int, ...]] = {
     "secret_wrong": (7000215,),
     "secret_expired": (7000222,),
-    "secret_missing": (7000218, 700025, 700027, 50012, 700030),
+    "secret_missing": (7000218, 700025, 700027, 50012, 700030, 700229),
     "app_not_found": (700016, 700011, 70001, 7000112, 50194),
     "tenant_not_found": (90002, 90019, 900023),
     "wrong_cloud": (90038, 900382, 900432),
@@ -47,6 +47,7 @@ _REMEDIES: dict[str, tuple[int, ...]] = {
     "wrong_password": (50126, 50056),
     "no_exchange": (500011, 650052, 650057, 50001),
     "clock_off": (700024,),
+    "request_malformed": (90013, 90014, 90023, 900144, 90100),
 }
 _REMEDY_OF_CODE = {code: remedy_id for remedy_id, codes in _REMEDIES.items() for code in codes}
 _REMEDY_OF_WORD = {
