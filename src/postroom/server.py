@@ -4,6 +4,7 @@ rooms."""
 import asyncio
 import contextlib
 import datetime
+import os
 import random
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -63,7 +64,7 @@ from postroom.simulator.service import Simulator
 from postroom.store import Store
 from postroom.store.outbox import OutboxLimits
 from postroom.store.records import MailServerDraft
-from postroom.vault import Vault, load_or_make_key
+from postroom.vault_key import load_or_make_keys
 
 GRACE_SECONDS = 30
 PRUNE_EVERY_SECONDS = 600
@@ -210,10 +211,11 @@ class Server:
         return Rehearsal(destinations, self.simulator.ca_pem.decode(), self.simulator.http_url, PORTALS)
 
     async def _open_store(self) -> Store:
-        vault = Vault(load_or_make_key(self._settings.vault_key_path))
+        settings = self._settings
+        keys = load_or_make_keys(settings.vault_key_path, settings.data_path, os.environ)
         outbox = self._settings.outbox
         limits = OutboxLimits(outbox.recipient_limit, outbox.reserved_bytes)
-        store = await Store.open(self._settings.data_path, self._clock, vault, limits=limits)
+        store = await Store.open(settings.data_path, self._clock, keys.vault(), limits=limits)
         self._stack.push_async_callback(store.close)
         return store
 

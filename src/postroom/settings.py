@@ -178,7 +178,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     vault_key_file: Annotated[
         str,
         Meta(
-            description="File with the key that seals secrets, made at the first start. Keep a copy apart from the "
+            description="File with the key that seals secrets, made at the first start, unless the key comes as the "
+            "systemd credential vault.key or in POSTROOM_VAULT_KEY (docs/vault.md). Keep a copy apart from the "
             "backups. Empty: vault.key beside the data folder."
         ),
     ] = ""

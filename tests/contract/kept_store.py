@@ -159,6 +159,10 @@ class KeptStore:
     async def write(self, statement: str) -> None:
         await self.store._writer.run(lambda connection: connection.raw.execute(statement).rowcount)
 
+    async def read(self, statement: str) -> list[tuple[Any, ...]]:
+        found = await self.store._reader.read(lambda connection: connection.raw.execute(statement).fetchall())
+        return [tuple(row) for row in found]
+
     async def count(self, table: str) -> int:
         """How many rows it has."""
         text = f"SELECT count(*) FROM {table}"

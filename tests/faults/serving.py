@@ -17,7 +17,7 @@ from postroom.clock import SystemClock
 from postroom.message import RecipientState
 from postroom.store import Store
 from postroom.store.records import AppSettings, Authentication, MailServerDraft
-from postroom.vault import Vault, load_or_make_key
+from postroom.vault_key import load_or_make_keys
 from tests.faults.witness import Arrival, read_ledger
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -144,7 +144,9 @@ class Postroom:
 
     async def open_store(self) -> Store:
         """For setting up and for looking, while no server runs."""
-        return await Store.open(self.data, SystemClock(), Vault(load_or_make_key(self.folder / "vault.key")))
+        return await Store.open(
+            self.data, SystemClock(), load_or_make_keys(self.folder / "vault.key", self.data, {}).vault()
+        )
 
     async def set_up(self, witness_port: int, connections: int = 10) -> None:
         """A mail server that is the witness, with Basic authentication, and an app that may use it; hardly any pace."""

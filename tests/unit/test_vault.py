@@ -1,9 +1,7 @@
-from pathlib import Path
-
 import pytest
 
 from postroom.errors import VaultKeyError
-from postroom.vault import KEY_BYTES, Vault, load_or_make_key
+from postroom.vault import KEY_BYTES, Vault
 
 KEY = bytes(range(KEY_BYTES))
 
@@ -34,37 +32,10 @@ def test_a_damaged_value_says_so(sealed: bytes) -> None:
         Vault(KEY).open(sealed, "x")
 
 
-def test_the_key_is_made_once_and_only_for_us(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "vault.key"
-    key = load_or_make_key(path)
-    assert len(key) == KEY_BYTES
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert load_or_make_key(path) == key
-
-
-def test_a_key_that_others_can_read_is_refused_with_the_command_that_mends_it(tmp_path: Path) -> None:
-    path = tmp_path / "vault.key"
-    load_or_make_key(path)
-    path.chmod(0o644)
-    with pytest.raises(VaultKeyError, match=rf"chmod 600 {path}"):
-        load_or_make_key(path)
-
-
-def test_a_key_file_with_something_else_in_it_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "vault.key"
-    path.write_text("not a key")
-    path.chmod(0o600)
-    with pytest.raises(VaultKeyError, match="64 hexadecimal digits"):
-        load_or_make_key(path)
-    path.write_text("abcd")
-    with pytest.raises(VaultKeyError, match="needs exactly 32"):
-        Vault(load_or_make_key(path))
-
-
-def test_the_name_of_a_new_key_is_on_the_disk_before_it_seals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    synced: list[Path] = []
-    monkeypatch.setattr(
-        "postroom.vault.os.fsync", lambda number: synced.append(Path(f"/proc/self/fd/{number}").readlink())
-    )
-    load_or_make_key(tmp_path / "vault.key")
-    assert synced == [tmp_path / "vault.key", tmp_path]
+def test_an_older_key_opens_and_never_seals() -> None:
+    older, newer = bytes(KEY_BYTES), KEY
+    sealed = Vault(older).seal(b"secret", "x")
+    both = Vault(newer, older)
+    assert both.open(sealed, "x") == b"secret"
+    assert (both.is_up_to_date(sealed), both.has_older_keys, Vault(newer).has_older_keys) == (False, True, False)
+    assert Vault(newer).open(both.seal(b"secret", "x"), "x") == b"secret"

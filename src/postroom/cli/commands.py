@@ -13,6 +13,7 @@ from postroom.cli.send import send
 from postroom.cli.sending import sending
 from postroom.cli.serve import serve
 from postroom.cli.simulate import simulate
+from postroom.cli.vault import vault
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -28,6 +29,7 @@ main.add_command(app)
 main.add_command(messages)
 main.add_command(send)
 main.add_command(sending)
+main.add_command(vault)
 
 
 class Verbatim(click.Command):

@@ -7,7 +7,7 @@ import click
 
 from postroom.errors import PostroomError
 from postroom.settings import load_settings, settings_text
-from postroom.vault import load_or_make_key
+from postroom.vault_key import load_or_make_keys
 
 
 @click.command()
@@ -29,12 +29,12 @@ def init(path: Path, rehearsal: bool) -> None:
         path.write_text(settings_text({"rehearsal.enabled": rehearsal}), encoding="utf-8")
         settings = load_settings(path, os.environ)
         settings.data_path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        load_or_make_key(settings.vault_key_path)
+        keys = load_or_make_keys(settings.vault_key_path, settings.data_path, os.environ)
     except OSError as trouble:
         raise click.ClickException(f"{trouble.filename} cannot be written: {trouble.strerror}.") from None
     except PostroomError as trouble:
         raise click.ClickException(str(trouble)) from None
     click.echo(f"Settings     {path}")
     click.echo(f"Data folder  {settings.data_path}")
-    click.echo(f"Vault key    {settings.vault_key_path} (keep a copy apart from the backups)")
+    click.echo(f"Vault key    {keys.file or keys.source} (keep a copy apart from the backups)")
     click.echo(f"Now run      postroom serve --config {path}")

@@ -8,10 +8,12 @@ import structlog
 from postroom.clock import Clock
 from postroom.errors import DataFolderError, VaultKeyError
 from postroom.ids import IdMaker
+from postroom.store.audit import note
 from postroom.store.committer import Committer
 from postroom.store.database import BUSY_SECONDS, FILE_NAME, Connection, advice, open_reader, open_writer
 from postroom.store.faults import FaultPoints
 from postroom.store.migrations import migrate
+from postroom.store.sealed_columns import reseal
 from postroom.store.settling import end_leases_of_earlier_boots
 from postroom.store.statements import load_statements
 from postroom.vault import Vault
@@ -86,6 +88,8 @@ class Opening:
             greatest_id = connection.only_row("greatest_id")["id"]
             self.ids = IdMaker(self.clock, after=greatest_id)
             connection.ids = IdMaker(self.clock, after=greatest_id)
+            if self.vault.has_older_keys:
+                self._change_over(connection)
             if self.last_heartbeat_us is not None:
                 connection.change(
                     "count_readiness_until", heartbeat_at_us=self.last_heartbeat_us, now_us=connection.now_us
@@ -100,3 +104,10 @@ class Opening:
         if has_crashed and self.interrupted_attempts:
             # What was being sent may be the reason: it goes again one message at a time.
             log.warning("went_down_while_sending", attempts=self.interrupted_attempts)
+
+    def _change_over(self, connection: Connection) -> None:
+        """With an older key beside the one that seals, everything changes over to that one, or nothing does."""
+        count = reseal(connection, self.vault)
+        if count:
+            note(connection, "postroom", "changed the vault key", "", after=f"{count} secrets")
+        log.info("vault_key_changed", secrets=count, next_step="the older key can be removed from its source")
