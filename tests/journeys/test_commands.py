@@ -113,3 +113,34 @@ async def test_without_a_server_the_commands_say_how_to_start_one(tmp_path: Path
     assert (code, out) == (69, "")
     assert "No server runs on" in err
     assert "postroom serve" in err
+
+
+async def test_mail_servers_are_looked_at_paused_and_get_a_new_secret(tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+    server = await Server.start(rehearsal_settings(tmp_path))
+    try:
+        await set_up_mail_server(server)
+        code, out, err = await shell.run("mail-server", "list")
+        assert code == 0, err
+        assert "smtp.office365.com:587" in out.splitlines()[1]
+        code, out, _ = await shell.run("mail-server", "set", "--pause")
+        assert "stopped: paused" in out
+        code, out, _ = await shell.run("mail-server", "set", "--resume")
+        assert "ready" in out
+        code, out, _ = await shell.run("mail-server", "show")
+        assert f"Username      {SCANNER}" in out
+
+        renew = ("mail-server", "renew-secret", "--ends-on", "2029-01-31", "--secret-file", "-")
+        code, out, err = await shell.run(*renew, stdin="wrong~secret\n")
+        assert code == 1
+        assert "Nothing was changed. [client_secret_refused] Create a new client secret" in err
+        assert "wrong~secret" not in out + err
+        code, _, err = await shell.run("mail-server", "renew-secret", "--ends-on", "2029-01-31")
+        assert (code, "a secret never stands on the command line" in err) == (2, True)
+        code, _, err = await shell.run("mail-server", "take-secret-back")
+        assert (code, "[wrong_state]" in err) == (1, True)
+        assert (await shell.run("mail-server", "set"))[0] == 2
+        code, _, err = await shell.run("mail-server", "remove", "default")
+        assert (code, "[" in err) == (1, True), "what mail leaves through stays"
+    finally:
+        await server.stop()

@@ -44,9 +44,9 @@ class Answers:
         self.is_quiet = is_quiet
 
     def ask(self, method: str, path: str, **request: Any) -> Any:
-        """The decoded answer; CommandFailed."""
+        """The decoded answer, None when there is none; CommandFailed."""
         response = self._send(method, path, **request)
-        return msgspec.json.decode(response.content)
+        return msgspec.json.decode(response.content) if response.content else None
 
     def stream(self, path: str) -> Iterator[bytes]:
         """The answer's bytes as they come; CommandFailed."""
