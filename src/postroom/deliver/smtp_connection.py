@@ -23,7 +23,7 @@ from postroom.deliver.seen_certificate import find_seen_certificate
 from postroom.deliver.smtp_stream import BrokenConnectionError, SmtpStream
 from postroom.identity.sign_ins import Bearer, SignIn
 from postroom.message import DsnRequest, RecipientDsn
-from postroom.network import Network, verifying_context
+from postroom.network import Network, explain_authorities, verifying_context
 from postroom.outcome import Failure, FailureClass, Refused, StopCause, Stopped, TryLater, Unknown
 from postroom.store.records import DialogueLine, EmailType
 from postroom.wire.commands import ORIGINAL_RECIPIENT_LIMIT
@@ -76,8 +76,7 @@ class SmtpConnection:
         self.is_signed_in = False
         self._answered_at = float("-inf")
         self._route = network.route(host, port)
-        if authorities:
-            self._route = replace(self._route, tls=verifying_context(authorities))
+        self._authorities = authorities
         self._email_type = email_type
         self._ehlo_name = ehlo_name
         self._stream: SmtpStream | None = None
@@ -304,6 +303,7 @@ class SmtpConnection:
 
     async def _connect(self) -> None:
         over_tls = self._email_type is EmailType.SMTPS
+        self._trust_own_authorities()
         self._dialogue.remark(f"Connecting to {self.server}" + (" with TLS" if over_tls else ""))
         try:
             self._stream = await SmtpStream.connect(
@@ -322,6 +322,14 @@ class SmtpConnection:
             raise self.refused(greeting, "CONNECT")
         if greeting.code != 220:
             raise self._broken("CONNECT", f"This is no greeting of a mail server: {greeting}.")
+
+    def _trust_own_authorities(self) -> None:
+        if not self._authorities:
+            return
+        if why := explain_authorities(self._authorities):
+            text = f"The authorities that vouch for {self.server} cannot be used. {why}"
+            raise self.stopped("authorities_unusable", text, command="CONNECT", remedy_id="settings_do_not_fit")
+        self._route = replace(self._route, tls=verifying_context(self._authorities))
 
     def _remark_tls(self) -> str:
         tls = self.stream.tls

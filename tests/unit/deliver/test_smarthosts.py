@@ -92,3 +92,13 @@ async def test_the_name_is_checked_with_an_authority_of_its_own_too() -> None:
 def test_what_is_pasted_is_judged_where_it_is_pasted(text: str, words: str | None) -> None:
     told = explain_authorities(text)
     assert told is None if words is None else told is not None and words in told
+
+
+async def test_what_was_stored_and_is_no_authority_stops_the_way_and_dials_nobody() -> None:
+    async with ScriptedServer.listen(take_one, tls=server_context(AUTHORITY)) as server:
+        [outcome] = (await send(loopback(server.port), authorities="what an older Postroom kept")).outcomes
+        assert server.peers == []
+    assert isinstance(outcome, Stopped)
+    assert (outcome.cause, outcome.failure.code) == (StopCause.CONFIGURATION, "authorities_unusable")
+    assert "This is no certificate in PEM form" in outcome.failure.text
+    assert outcome.failure.remedy_id == "settings_do_not_fit"
