@@ -107,3 +107,16 @@ async def test_a_password_has_no_client_secret(house: House) -> None:
     page = await visitor.open("/admin/mail-servers/default/secret")
     assert page.url.startswith(f"{PUBLIC_URL}/admin/mail-servers")
     assert "Renew secret" not in (await visitor.open("/admin/mail-server")).text
+
+
+async def test_what_somebody_disconnected_meanwhile_is_no_error(house: House) -> None:
+    visitor = await open_page(house)
+    here, values = visitor.page.url, visitor.form_values("/secret")
+    server = await house.store.mail_servers.default()
+    await house.store.mailboxes.disconnect(server.mailbox_id, EMAIL)
+    for page in (
+        await visitor.post(here, {**values, "client_secret": "new~secret", "secret_ends_on": "2029-01-31"}),
+        await visitor.post(f"{here}/back", values),
+        await visitor.open(here),
+    ):
+        assert (page.status, page.url) == (200, f"{PUBLIC_URL}/admin/mail-servers")

@@ -12,6 +12,7 @@ from postroom.console.problems import real_values, secret_url
 from postroom.console.times import moment
 from postroom.console.visit import Visit
 from postroom.errors import SignInTroubleError, WrongStateError
+from postroom.message import MailboxState
 from postroom.outcome import Failure, Stopped
 from postroom.remedies import fill, remedy
 from postroom.store.records import Authentication, MailServer, MailServerDraft
@@ -21,14 +22,13 @@ _FIELDS = ("client_secret", "secret_ends_on")
 
 async def show(visit: Visit) -> Response:
     server = await _server(visit)
-    mailbox = await visit.rooms.store.mailboxes.find(server.mailbox_id)
-    if not server.is_set_up or mailbox.authentication is not Authentication.OAUTH:
-        return visit.go("/admin/mail-servers")
-    return await _page(visit, server)
+    return await _page(visit, server) if await _has_secret(visit, server) else visit.go("/admin/mail-servers")
 
 
 async def renew(visit: Visit) -> Response:
     server = await _server(visit)
+    if not await _has_secret(visit, server):
+        return visit.go("/admin/mail-servers")
     draft, found = read_app(MailServerDraft(), visit.form)
     troubles = {name: sentence for name, sentence in found.items() if name in _FIELDS}
     if troubles:
@@ -46,6 +46,8 @@ async def renew(visit: Visit) -> Response:
 async def go_back(visit: Visit) -> Response:
     """Take the secret of before again, within the day for which it is kept."""
     server = await _server(visit)
+    if not await _has_secret(visit, server):
+        return visit.go("/admin/mail-servers")
     act = visit.rooms.client_secrets.go_back
     return await _try(visit, server, lambda: act(server.mailbox_id, visit.who, visit.address), "secret-taken-back")
 
@@ -83,6 +85,13 @@ async def _page(
         secret_end=visit.form.text("secret_ends_on") or default_secret_end(visit.now_us).isoformat(),
         secret_ends={days: today + timedelta(days=days) for days in SECRET_DAYS},
     )
+
+
+async def _has_secret(visit: Visit, server: MailServer) -> bool:
+    """It signs in with OAuth, and nobody has disconnected it meanwhile."""
+    mailbox = await visit.rooms.store.mailboxes.find(server.mailbox_id)
+    is_connected = mailbox.state is not MailboxState.DISCONNECTED
+    return server.is_set_up and is_connected and mailbox.authentication is Authentication.OAUTH
 
 
 async def _server(visit: Visit) -> MailServer:
