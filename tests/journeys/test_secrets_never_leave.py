@@ -150,7 +150,7 @@ class Life:
         for page in ROUTES:
             if page.method == "GET":
                 for number in messages if "{message_id}" in page.path else apps:
-                    person.look_at(page.path.format(message_id=number, app_id=number))
+                    person.look_at(page.path.format(message_id=number, app_id=number, server="default"))
         for path in ("/livez", "/readyz", "/metrics"):
             person.look_at(path)
 
