@@ -41,7 +41,11 @@ def load_or_make_keys(file: Path, data_folder: Path, environment: Mapping[str, s
     Errors: VaultKeyError, when sources disagree, when others can read the file, or when it would be made inside the
     data folder, whose backups would then carry the key along with what it seals.
     """
-    found = [each for each in (_credential(environment), _variable(environment), _file(file)) if each is not None]
+    found = [
+        each
+        for each in (_credential(environment), _variable(environment), _file(file, data_folder))
+        if each is not None
+    ]
     if not found:
         return _make(file, data_folder)
     first, *others = found
@@ -60,6 +64,7 @@ def make_key() -> bytes:
 
 def write_keys(file: Path, keys: Sequence[bytes]) -> None:
     """Put these in place of what the file holds, whole or not at all, whatever happens meanwhile."""
+    file = file.resolve()  # behind a link the file itself is changed, or the old key would stay there
     file.parent.mkdir(parents=True, exist_ok=True)
     fresh = file.with_name(file.name + ".new")
     fresh.unlink(missing_ok=True)
@@ -67,6 +72,8 @@ def write_keys(file: Path, keys: Sequence[bytes]) -> None:
     with os.fdopen(descriptor, "w") as text:
         text.write("".join(key.hex() + "\n" for key in keys))
         text.flush()
+        if file.exists():  # whoever owned it must still be able to read it
+            os.fchown(text.fileno(), file.stat().st_uid, file.stat().st_gid)
         os.fsync(text.fileno())
     fresh.replace(file)
     folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
@@ -77,6 +84,11 @@ def write_keys(file: Path, keys: Sequence[bytes]) -> None:
 
 
 def _make(file: Path, data_folder: Path) -> VaultKeys:
+    if any(data_folder.glob("*.sqlite3")):
+        raise VaultKeyError(
+            f"The vault key of the data folder {data_folder} is missing: it is neither in {file}, nor in {VARIABLE}, "
+            f"nor a systemd credential {CREDENTIAL}. Put back the key that was made with it; nothing was changed."
+        )
     if file.resolve().is_relative_to(data_folder.resolve()):
         raise VaultKeyError(
             f"The vault key {file} would be made inside the data folder, and every backup of it would carry the key "
@@ -108,7 +120,7 @@ def _variable(environment: Mapping[str, str]) -> VaultKeys | None:
     return VaultKeys(_parse(text.encode(), source), source) if text else None
 
 
-def _file(file: Path) -> VaultKeys | None:
+def _file(file: Path, data_folder: Path) -> VaultKeys | None:
     try:
         with file.open("rb") as opened:
             status = os.fstat(opened.fileno())
@@ -120,7 +132,9 @@ def _file(file: Path) -> VaultKeys | None:
     mode = stat.S_IMODE(status.st_mode)
     if mode & 0o077:
         raise VaultKeyError(f"The vault key {file} can be read by others (mode {mode:04o}). Run: chmod 600 {file}")
-    if status.st_uid not in (0, os.geteuid()):
+    # A command that root runs finds the key of the user that the server runs as.
+    trusted = {0, os.geteuid(), data_folder.stat().st_uid if data_folder.exists() else 0}
+    if status.st_uid not in trusted:
         raise VaultKeyError(
             f"The vault key {file} belongs to another user (uid {status.st_uid}), who can read and change it. "
             f"Run: chown {os.geteuid()} {file}"

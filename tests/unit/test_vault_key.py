@@ -95,3 +95,31 @@ def test_the_name_of_a_new_key_is_on_the_disk_before_it_seals(tmp_path: Path, mo
     )
     load(tmp_path)
     assert synced == [tmp_path / "vault.key.new", tmp_path]
+
+
+def test_a_key_that_is_missing_beside_data_is_not_made_anew(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "postroom.sqlite3").write_bytes(b"")
+    with pytest.raises(VaultKeyError, match=r"is missing: it is neither in .*vault\.key, nor in POSTROOM_VAULT_KEY"):
+        load(tmp_path)
+    assert not (tmp_path / "vault.key").exists(), "it would stand in the way of the right one"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_root_changes_the_key_of_the_servers_user_who_can_still_read_it(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    load(tmp_path)
+    for path in (tmp_path / "data", tmp_path / "vault.key"):
+        os.chown(path, 12345, 12345)
+    assert load(tmp_path).file
+    write_keys(tmp_path / "vault.key", [KEY])
+    status = (tmp_path / "vault.key").stat()
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (12345, 12345, 0o600)
+
+
+def test_behind_a_link_the_file_itself_changes(tmp_path: Path) -> None:
+    write_keys(tmp_path / "real", [OTHER])
+    (tmp_path / "vault.key").symlink_to(tmp_path / "real")
+    write_keys(tmp_path / "vault.key", [KEY])
+    assert (tmp_path / "vault.key").is_symlink()
+    assert (tmp_path / "real").read_text() == KEY.hex() + "\n"
