@@ -207,6 +207,7 @@ class Server:
             ("smtp.office365.com", 587): (loopback, self.simulator.smtp_port),
             ("login.microsoftonline.com", 443): (loopback, self.simulator.https_port),
             ("graph.microsoft.com", 443): (loopback, self.simulator.https_port),
+            ("outlook.office.com", 443): (loopback, self.simulator.https_port),  # uploads
         }
         return Rehearsal(destinations, self.simulator.ca_pem.decode(), self.simulator.http_url, PORTALS)
 

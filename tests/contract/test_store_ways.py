@@ -219,6 +219,23 @@ async def test_graph_takes_only_what_it_can_send_without_an_envelope(
     assert [lease.mail_server.name for lease in leases if lease.message_id == new.message_id] == ["Graph"] * fits
 
 
+@pytest.mark.parametrize(("takes_large_mail", "way"), [(False, "Server 1"), (True, "Graph")])
+async def test_large_mail_goes_by_graph_where_that_was_switched_on(
+    ready: KeptStore, takes_large_mail: bool, way: str
+) -> None:
+    graph = await ready.add_mail_server(
+        "Graph", shares_mailbox=True, email_type=EmailType.GRAPH, takes_large_mail=takes_large_mail
+    )
+    assert (await ready.store.mail_servers.find(graph.mail_server_id)).takes_large_mail is takes_large_mail
+    await ready.store.ways.set_alternatives(graph.mail_server_id, [FIRST], "anna")
+    await ready.store.ways.make_default(graph.mail_server_id, "anna")
+    new = msgspec.structs.replace(ready.message("a@x.example"), names_only_recipients=True)
+    await ready.store.outbox.keep(new)
+    await ready.write("UPDATE messages SET size_bytes = 100000000")
+    [lease] = await ready.store.outbox.lease_due(10)
+    assert lease.mail_server.mail_server_id == (graph.mail_server_id if way == "Graph" else FIRST)
+
+
 # ---- a way that is stopped alone
 
 

@@ -69,6 +69,7 @@ class MailServerLine(Struct, frozen=True):
     is_default: bool
     alternatives: Annotated[list[str], Meta(description="Ids of those that take its mail while it cannot send.")]
     takes_null_sender: bool
+    takes_large_mail: Annotated[bool, Meta(description="By Microsoft Graph, with the permission Mail.ReadWrite")]
     state: Annotated[str, Meta(description="ready, slowed, stopped or disconnected")]
     stopped_for: str | None
     until: datetime | None
@@ -217,6 +218,7 @@ async def _line(call: Call, server: MailServer) -> MailServerLine:
         is_default=server.is_default,
         alternatives=[_text(each) for each in server.alternatives],
         takes_null_sender=server.takes_null_sender,
+        takes_large_mail=server.takes_large_mail,
         state="stopped" if server.cause else mailbox.state.value,
         stopped_for=mailbox.cause or server.cause,
         until=time_or_none(_until_us(server, mailbox)),

@@ -65,7 +65,11 @@ class GraphSteps:
 
     async def get_token(self) -> Evidence:
         sign_in = await self._keeper.graph_sign_in_for(DRAFT_MAILBOX_ID)
-        parts = ["renewed", *read_claims(sign_in.token).describe()]
+        claims = read_claims(sign_in.token)
+        if self._draft.takes_large_mail and "mail.readwrite" not in claims.scopes.lower().split():
+            text = "The token does not allow Mail.ReadWrite, which large messages by Microsoft Graph need."
+            raise StepFailed(Failure(FailureClass.PERMISSION, "scope_missing", text, "large_mail_not_allowed"))
+        parts = ["renewed", *claims.describe()]
         note = await read_licence_note(self._keeper, self._http, self._provider)
         if note is None or note.state is LicenceState.UNKNOWN:
             return Evidence(", ".join(parts))

@@ -26,11 +26,14 @@ GRAPH_HOST = "graph.microsoft.com"
 def permissions_of(draft: MailServerDraft) -> tuple[str, ...]:
     """What this way of sending needs, and no more."""
     sending = "Mail.Send" if draft.email_type is EmailType.GRAPH else "SMTP.Send"
-    return (sending, "offline_access", "User.Read")
+    drafts = ("Mail.ReadWrite",) if draft.email_type is EmailType.GRAPH and draft.takes_large_mail else ()
+    return (sending, *drafts, "offline_access", "User.Read")
 
 
 STEP_FIELDS: dict[str, frozenset[str]] = {
-    "server": frozenset({"name", "host", "port", "email_type", "use_tls", "ehlo_name", "authorities"}),
+    "server": frozenset(
+        {"name", "host", "port", "email_type", "use_tls", "ehlo_name", "authorities", "takes_large_mail"}
+    ),
     "addresses": frozenset(
         {"sender", "sender_name", "username", "mailbox_address", "test_address", "send_right", "send_right_is_granted"}
     ),
@@ -48,11 +51,17 @@ def change_draft(draft: MailServerDraft, **fields: object) -> MailServerDraft:
     if changed == draft:
         return draft
     changed = replace(changed, verified_at_us=None)
-    if _differ(changed, draft, _SIGN_IN_FIELDS):
+    if _differ(changed, draft, _SIGN_IN_FIELDS) or _needs_another_consent(changed, draft):
         changed = forget_sign_in(changed)
     if _differ(changed, draft, _ACCOUNT_FIELDS):
         changed = replace(changed, user=None)  # the next account to sign in is pinned anew
     return changed
+
+
+def _needs_another_consent(changed: MailServerDraft, draft: MailServerDraft) -> bool:
+    """Large mail was switched on, and the sign-in that there is does not cover it."""
+    names = {scope.rpartition("/")[2].lower() for scope in changed.scopes}
+    return changed.takes_large_mail and not draft.takes_large_mail and "mail.readwrite" not in names
 
 
 def forget_sign_in(draft: MailServerDraft) -> MailServerDraft:
@@ -163,6 +172,7 @@ def read_server(draft: MailServerDraft, form: Form) -> tuple[MailServerDraft, Tr
         name=form.text("name")[:100],
         authorities=form.values.get("authorities", "").replace("\r\n", "\n").strip(),
         takes_null_sender=form.is_on("takes_null_sender"),
+        takes_large_mail=form.is_on("takes_large_mail") and email_type == EmailType.GRAPH,
         host=re.sub(r"^[a-z]+://", "", form.text("host"), flags=re.IGNORECASE).rstrip("/").lower(),
         port=int(port_text) if is_number else 0,
         email_type=EmailType(email_type) if email_type in list(EmailType) else draft.email_type,

@@ -108,19 +108,47 @@ _NOBODY_KNOWS = frozenset({502, 504})
 """A gateway answers in place of Graph: whether Graph took the message it does not say."""
 
 
-def outcome_of_answer(answer: GraphAnswer, *, server: str, now_us: int) -> Outcome:
-    """The outcome of an answer to sendMail. A wait that Graph asks for is kept, up to LONGEST_WAIT_US."""
+def outcome_of_answer(answer: GraphAnswer, *, server: str, now_us: int, command: str = COMMAND) -> Outcome:
+    """The outcome of an answer to what sends. A wait that Graph asks for is kept, up to LONGEST_WAIT_US."""
     if answer.status == 202:
         return Sent(f"202 Accepted, request-id {answer.request_id}" if answer.request_id else "202 Accepted")
     if answer.status in _NOBODY_KNOWS:
         text = f"A gateway of Microsoft Graph answered {answer.status}: whether the message was taken is not known."
-        return Unknown(_failure(answer, _UNKNOWN_RULE, server, text))
+        return Unknown(_failure(answer, _UNKNOWN_RULE, server, command, text))
     rule = next((rule for rule in RULES if rule.fits(answer)), None) or _rule_by_status(answer)
-    failure = _failure(answer, rule, server)
+    failure = _failure(answer, rule, server, command)
     wait_until_us = wait_until(answer.retry_after, now_us)
     if rule.verdict is Verdict.STOPPED:
         return Stopped(failure, rule.cause or StopCause.CONFIGURATION, wait_until_us)
     return TryLater(failure, wait_until_us) if rule.verdict is Verdict.TRY_LATER else Refused(failure)
+
+
+STEP_RULES = (
+    GraphRule(
+        "large_mail_not_allowed", _LATER, Class.PERMISSION, "large_mail_not_allowed",
+        statuses=(401, 403), codes=("ErrorAccessDenied", "AccessDenied", "Authorization_RequestDenied"),
+    ),
+    GraphRule("graph_away", _LATER, Class.NETWORK, "server_busy", statuses=(502, 504)),
+    GraphRule("draft_lost", _LATER, Class.UNKNOWN, "large_mail_interrupted", statuses=(404, 410)),
+)  # fmt: skip
+"""Before the message is sent: nothing is uncertain, and what is missing for large mail stops no other."""
+UPLOAD_RULE = GraphRule("upload_interrupted", _LATER, Class.UNKNOWN, "large_mail_interrupted")
+_NO_MAILBOX = frozenset({"MailboxNotEnabledForRESTAPI", "ErrorInvalidUser", "MailboxNotHostedInExchangeOnline"})
+
+
+def outcome_of_step(
+    answer: GraphAnswer, *, server: str, now_us: int, command: str, is_upload: bool = False
+) -> Stopped | TryLater | Refused:
+    """The outcome of a refused step before the one that sends. An upload's URL has a sign-in of its own."""
+    rule = next((rule for rule in STEP_RULES if rule.fits(answer) and answer.code not in _NO_MAILBOX), None)
+    if is_upload and answer.status in (400, 401, 403, 404, 409, 410, 416):
+        rule = UPLOAD_RULE
+    if rule is not None or answer.status < 400:
+        failure = _failure(answer, rule or UPLOAD_RULE, server, command)
+        return TryLater(failure, wait_until(answer.retry_after, now_us))
+    outcome = outcome_of_answer(answer, server=server, now_us=now_us, command=command)
+    assert isinstance(outcome, Stopped | TryLater | Refused)
+    return outcome
 
 
 def wait_until(retry_after: str, now_us: int) -> int | None:
@@ -146,14 +174,14 @@ def _rule_by_status(answer: GraphAnswer) -> GraphRule:
     return GraphRule("unexpected_answer", _LATER, Class.UNKNOWN, "unexpected_reply")
 
 
-def _failure(answer: GraphAnswer, rule: GraphRule, server: str, text: str = "") -> Failure:
+def _failure(answer: GraphAnswer, rule: GraphRule, server: str, command: str, text: str = "") -> Failure:
     said = ": ".join(filter(None, (answer.code, answer.message)))
     return Failure(
         failure_class=rule.failure_class,
         code=rule.code,
         text=text or f"{answer.status} {said}"[:MAX_TEXT].rstrip(),
         remedy_id=rule.remedy_id,
-        command=COMMAND,
+        command=command,
         server=server,
         trace=answer.request_id or None,
     )

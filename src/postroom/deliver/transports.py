@@ -29,6 +29,7 @@ class _Settings(msgspec.Struct, frozen=True):
     use_tls: bool
     ehlo_name: str
     authorities: str
+    takes_large_mail: bool
     username: str
     address: str
     authentication: Authentication
@@ -91,6 +92,7 @@ def _settings_of(mail_server: MailServer, mailbox: Mailbox) -> _Settings:
         use_tls=mail_server.use_tls,
         ehlo_name=mail_server.ehlo_name,
         authorities=mail_server.authorities,
+        takes_large_mail=mail_server.takes_large_mail,
         username=mailbox.username,
         address=mailbox.address,
         authentication=mailbox.authentication,

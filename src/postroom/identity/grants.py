@@ -47,6 +47,7 @@ def begin_sign_in(
     username: str,
     select_account: bool = False,
     email_type: EmailType = EmailType.SMTP,
+    takes_large_mail: bool = False,
 ) -> tuple[SignInAttempt, str]:
     """A new attempt, and the address to which the person's browser goes.
 
@@ -64,7 +65,7 @@ def begin_sign_in(
         "response_type": "code",
         "redirect_uri": redirect_url,
         "response_mode": "query",
-        "scope": " ".join(provider.sign_in_scopes(email_type)),
+        "scope": " ".join(provider.sign_in_scopes(email_type, takes_large_mail=takes_large_mail)),
         "state": attempt.state,
         "nonce": attempt.nonce,
         "code_challenge": create_s256_code_challenge(attempt.code_verifier),

@@ -35,6 +35,7 @@ class Provider(msgspec.Struct, frozen=True):
     smtp_scope: str = "https://outlook.office.com/SMTP.Send"
     graph_scope: str = "https://graph.microsoft.com/User.Read"
     graph_mail_scope: str = "https://graph.microsoft.com/Mail.Send"
+    graph_drafts_scope: str = "https://graph.microsoft.com/Mail.ReadWrite"
 
     def authorize_url(self, tenant: str) -> str:
         return f"{self._base(tenant)}/oauth2/v2.0/authorize"
@@ -53,13 +54,16 @@ class Provider(msgspec.Struct, frozen=True):
     def graph_url(self, path: str) -> str:
         return f"https://{self.graph_host}/v1.0{path}"
 
-    def sending_scope(self, email_type: EmailType) -> str:
-        """The one permission that this way of sending needs."""
-        return self.graph_mail_scope if email_type is EmailType.GRAPH else self.smtp_scope
+    def sending_scopes(self, email_type: EmailType, *, takes_large_mail: bool = False) -> tuple[str, ...]:
+        """The permissions that this way of sending needs, and no more."""
+        if email_type is not EmailType.GRAPH:
+            return (self.smtp_scope,)
+        return (self.graph_mail_scope, self.graph_drafts_scope) if takes_large_mail else (self.graph_mail_scope,)
 
-    def sign_in_scopes(self, email_type: EmailType) -> tuple[str, ...]:
+    def sign_in_scopes(self, email_type: EmailType, *, takes_large_mail: bool = False) -> tuple[str, ...]:
         """What one sign-in asks consent for; each token is for one resource all the same."""
-        return (self.sending_scope(email_type), self.graph_scope, *OPENID_SCOPES)
+        sending = self.sending_scopes(email_type, takes_large_mail=takes_large_mail)
+        return (*sending, self.graph_scope, *OPENID_SCOPES)
 
     def _base(self, tenant: str) -> str:
         return f"https://{self.login_host}/{quote(tenant, safe='')}"

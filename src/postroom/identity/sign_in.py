@@ -78,6 +78,7 @@ class SignIns:
             username=draft.username,
             select_account=select_account,
             email_type=draft.email_type,
+            takes_large_mail=draft.takes_large_mail,
         )
         expires_at_us = self._clock.now_us() + LIFETIME_US
         self._pending[attempt.state] = _Pending(attempt, session_id, draft, expires_at_us)
@@ -120,9 +121,9 @@ class SignIns:
         if not code:
             raise _restart("Microsoft sent no code back.")
         client = _client_of(draft)
-        scope = provider.sending_scope(draft.email_type)
-        sending = await self._ask(client, code_form(client, pending.attempt, code, scope))
-        self._check_scopes(draft, sending, scope)
+        scopes = provider.sending_scopes(draft.email_type, takes_large_mail=draft.takes_large_mail)
+        sending = await self._ask(client, code_form(client, pending.attempt, code, " ".join(scopes)))
+        self._check_scopes(draft, sending, scopes)
         who = await self._check_id_token(client, sending.id_token, pending.attempt.nonce)
         graph = await self._ask(client, refresh_form(client, sending.refresh_token, provider.graph_scope))
         profile = await read_profile(self._http, provider, graph.access_token)
@@ -148,8 +149,8 @@ class SignIns:
         code = outcome.failure.remedy_id if failure.error else outcome.failure.code
         return SignInRefused(msgspec.structs.replace(outcome.failure, text=text, code=code))
 
-    def _check_scopes(self, draft: MailServerDraft, tokens: Tokens, scope: str) -> None:
-        missing = missing_scopes([scope], tokens.scopes)
+    def _check_scopes(self, draft: MailServerDraft, tokens: Tokens, scopes: tuple[str, ...]) -> None:
+        missing = missing_scopes(scopes, tokens.scopes)
         if not tokens.refresh_token:
             missing += ("offline_access",)
         if missing:

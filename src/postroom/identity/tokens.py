@@ -277,7 +277,7 @@ class TokenKeeper:
     async def _ask_once(self, desk: Desk, grant: Grant, resource: Resource) -> Tokens | Stopped | TryLater:
         desk.calls_us.append(self._clock.now_us())
         client = Client(grant.tenant, grant.client_id, grant.client_secret)
-        form = refresh_form(client, grant.refresh_token, self._scope_of(resource))
+        form = refresh_form(client, grant.refresh_token, " ".join(self._scopes_of(grant, resource)))
         answer = await post_form(self._http, self._provider.token_url(grant.tenant), form, self._clock)
         if isinstance(answer, TokenFailure):
             explained = explain_token_failure(answer, self._clock.now_us(), self._provider.login_host)
@@ -301,11 +301,18 @@ class TokenKeeper:
         return answer
 
     def _scope_of(self, resource: Resource) -> str:
+        """What a token for it must allow."""
         return {
             Resource.SMTP: self._provider.smtp_scope,
             Resource.GRAPH: self._provider.graph_scope,
             Resource.GRAPH_MAIL: self._provider.graph_mail_scope,
         }[resource]
+
+    def _scopes_of(self, grant: Grant, resource: Resource) -> tuple[str, ...]:
+        """What is asked for: drafts, too, where a person consented to them."""
+        drafts = self._provider.graph_drafts_scope
+        may_draft = resource is Resource.GRAPH_MAIL and not missing_scopes([drafts], grant.scopes)
+        return (self._scope_of(resource), drafts) if may_draft else (self._scope_of(resource),)
 
     def _desk(self, grant: Grant) -> Desk:
         return self._desks.setdefault(grant.mailbox_id, Desk())

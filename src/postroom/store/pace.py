@@ -17,6 +17,8 @@ GRAPH_REQUESTS = 4
 """At a time (microsoft365.md 3.3)."""
 GRAPH_MESSAGE_LIMIT_BYTES = 3_000_000
 """A request of about 4 MB holds so much in base64 (microsoft365.md 3.3)."""
+GRAPH_LARGE_LIMIT_BYTES = 150_000_000
+"""Of a message that goes as a draft with uploads: no mailbox takes more (microsoft365.md 3.1, 3.3)."""
 
 MICROSOFT_CAPS = MailboxLimits(messages_a_minute=30, connections=3, recipients_a_day=10_000, recipients_a_message=1_000)
 """Of an Exchange Online mailbox (microsoft365.md 3.1): beyond them mail is refused, or late for another reason."""

@@ -69,6 +69,8 @@ class MailServer(msgspec.Struct, frozen=True):
     """Certificates (PEM) that vouch for it, instead of those of the system."""
     takes_null_sender: bool = False
     """Whether it takes `MAIL FROM:<>`; else notices leave with the mail server's own sender."""
+    takes_large_mail: bool = False
+    """Whether Graph may be handed mail in pieces, which needs Mail.ReadWrite; else mail up to 3 MB only."""
     is_default: bool = False
     """New mail leaves through it unless a rule says otherwise."""
     alternatives: tuple[int, ...] = ()
@@ -185,6 +187,7 @@ class MailServerDraft(msgspec.Struct, frozen=True):
     granted_at_us: int | None = None
     authorities: str = ""
     takes_null_sender: bool = False
+    takes_large_mail: bool = False
     verified_at_us: int | None = None
     """Set by a verification that passed; any later change of a field clears it."""
 

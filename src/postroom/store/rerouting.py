@@ -14,7 +14,7 @@ from postroom.clock import HOUR_US, MINUTE_US
 from postroom.message import MailboxState
 from postroom.outcome import StopCause
 from postroom.store.database import Connection, Row, to_json
-from postroom.store.pace import GRAPH_MESSAGE_LIMIT_BYTES, pace_of
+from postroom.store.pace import GRAPH_LARGE_LIMIT_BYTES, GRAPH_MESSAGE_LIMIT_BYTES, pace_of
 from postroom.store.records import EmailType, Mailbox, MailServer
 from postroom.store.refused_senders import BELIEVED_US
 from postroom.store.rows import mailbox_of, ready_us
@@ -22,6 +22,7 @@ from postroom.store.slots import count_used_slots
 from postroom.store.timeline import add_entries
 from postroom.store.turns import Place, give_turns
 
+OF_GRAPH = "movable_that_graph_cannot_send"
 AHEAD = 5
 """Messages that may wait at an alternative: enough that it is never idle."""
 
@@ -70,7 +71,7 @@ class _Mover:
         elif self._has_refused_senders(server):
             self._move(way, "movable_of_refused_senders", f"{_name(server)} refused its sender lately")
         elif server.email_type is EmailType.GRAPH:
-            self._move(way, "movable_that_graph_cannot_send", "Microsoft Graph has no envelope or cannot take its size")
+            self._move(way, OF_GRAPH, "Microsoft Graph has no envelope or cannot take its size")
 
     def _has_refused_senders(self, server: MailServer) -> bool:
         found = self._connection.row(
@@ -133,7 +134,7 @@ class _Mover:
                 homes=to_json(homes),
                 needs_to_fit_graph=int(target.server.email_type is EmailType.GRAPH),
                 refused_since_us=self._refused_since,
-                graph_limit_bytes=GRAPH_MESSAGE_LIMIT_BYTES,
+                graph_limit_bytes=_graph_limit_bytes(origin.server if statement == OF_GRAPH else target.server),
                 limit=room + kept,
             )
             self._put(rows[kept:], origin, target, reason)
@@ -185,6 +186,10 @@ class _Mover:
     @property
     def _refused_since(self) -> int:
         return self._connection.now_us - BELIEVED_US
+
+
+def _graph_limit_bytes(server: MailServer) -> int:
+    return GRAPH_LARGE_LIMIT_BYTES if server.takes_large_mail else GRAPH_MESSAGE_LIMIT_BYTES
 
 
 def _name(server: MailServer) -> str:

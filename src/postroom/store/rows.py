@@ -75,6 +75,7 @@ def mail_server_of(row: Row) -> MailServer:
         authorities=row["authorities"],
         is_default=bool(row["is_default"]),
         takes_null_sender=bool(row["takes_null_sender"]),
+        takes_large_mail=bool(row["takes_large_mail"]),
         alternatives=msgspec.json.decode(row["alternatives"], type=tuple[int, ...]),
         cause=StopCause(row["cause"]) if row["cause"] else None,
         until_us=row["until_us"],

@@ -11,6 +11,7 @@ from postroom.console.drafts import (
     has_changes,
     missing_before_check,
     next_step,
+    permissions_of,
     read_addresses,
     read_app,
     read_server,
@@ -98,6 +99,19 @@ def test_the_server_name_loses_what_copying_adds() -> None:
     assert draft.host == "smtp.office365.com"
     assert draft.email_type is EmailType.SMTP
     assert troubles == {}
+
+
+def test_large_mail_by_graph_asks_for_one_permission_more_and_for_another_sign_in() -> None:
+    graph = replace(VERIFIED, host="graph.microsoft.com", port=443, email_type=EmailType.GRAPH, scopes=("Mail.Send",))
+    assert "Mail.ReadWrite" not in permissions_of(graph)
+    form = server_form(host="graph.microsoft.com", port="443", email_type="graph", takes_large_mail="on")
+    changed, troubles = read_server(graph, form)
+    assert (changed.takes_large_mail, changed.refresh_token, troubles) == (True, "", {})
+    assert "Mail.ReadWrite" in permissions_of(changed)
+    consented, _ = read_server(replace(graph, scopes=("Mail.Send", "Mail.ReadWrite")), form)
+    assert consented.refresh_token == graph.refresh_token, "its sign-in covers it already"
+    by_smtp, _ = read_server(changed, server_form(takes_large_mail="on"))
+    assert not by_smtp.takes_large_mail
 
 
 def addresses_form(**fields: str) -> Form:

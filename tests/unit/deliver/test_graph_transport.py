@@ -49,7 +49,7 @@ class Loopback:
         self._graph = graph
 
     def route(self, host: str, port: int) -> Route:
-        assert (host, port) == ("graph.microsoft.com", 443)
+        assert (host, port) in (("graph.microsoft.com", 443), ("outlook.office.com", 443))
         return Route("127.0.0.1", self._graph.port, host, self._graph.trust)
 
     def browser_url(self, url: str) -> str:
@@ -232,7 +232,7 @@ class Breaking(httpx2.AsyncClient):
         super().__init__()
         self._trouble = trouble
 
-    async def post(self, url: Any, **given: Any) -> httpx2.Response:
+    async def request(self, method: str, url: Any, **given: Any) -> httpx2.Response:
         raise self._trouble
 
 

@@ -7,6 +7,7 @@ from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
 from postroom.identity.grants import Client, begin_sign_in, code_form, missing_scopes, refresh_form
 from postroom.identity.providers import MICROSOFT, explain_tenant
+from postroom.store.records import EmailType
 from tests.unit.identity.pretend_entra import CLIENT_ID, SMTP_SEND, TENANT, USER_READ
 
 CLIENT = Client(TENANT, CLIENT_ID, "secret~value")
@@ -84,3 +85,10 @@ def test_a_tenant_is_a_guid_or_a_domain_and_never_everybody() -> None:
     for wrong in ("contoso", "../common", "contoso.com/x", "a b.com", "72f988bf"):
         assert "A Tenant ID is a GUID" in (explain_tenant(wrong) or ""), wrong
     assert "Directory (tenant) ID" in (explain_tenant("") or "")
+
+
+def test_drafts_are_asked_for_only_where_large_mail_goes_by_graph() -> None:
+    asked = MICROSOFT.sign_in_scopes(EmailType.GRAPH, takes_large_mail=True)
+    assert [scope.rpartition("/")[2] for scope in asked[:3]] == ["Mail.Send", "Mail.ReadWrite", "User.Read"]
+    assert not any("ReadWrite" in scope for scope in MICROSOFT.sign_in_scopes(EmailType.GRAPH))
+    assert not any("ReadWrite" in scope for scope in MICROSOFT.sign_in_scopes(EmailType.SMTP, takes_large_mail=True))

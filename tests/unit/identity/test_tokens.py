@@ -124,6 +124,16 @@ async def stand() -> AsyncIterator[Stand]:
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("consented", [True, False])
+async def test_drafts_are_asked_for_only_where_a_person_consented_to_them(stand: Stand, consented: bool) -> None:
+    drafts = "https://graph.microsoft.com/Mail.ReadWrite"
+    stand.entra.graph_scope = "Mail.Send"
+    stand.book.change(scopes=("Mail.Send", *(["Mail.ReadWrite"] * consented)))
+    await stand.keeper.graph_sign_in_for(MAILBOX)
+    assert (drafts in stand.entra.forms[0]["scope"].split()) is consented
+
+
+@pytest.mark.anyio
 async def test_a_mailbox_signs_in_as_its_address(stand: Stand) -> None:
     source: SignInSource = stand.keeper
     assert await source.sign_in_for(MAILBOX) == Bearer("shared@contoso.com", "access-1-smtp")

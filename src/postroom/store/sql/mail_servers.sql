@@ -13,7 +13,7 @@ INSERT INTO mail_servers (mail_server_id, mailbox_id) VALUES (:mail_server_id, :
 -- name: save_mail_server
 -- What was proved stays proved only while the server, the sender and who signs in are the same.
 UPDATE mail_servers
-SET name = :name, authorities = :authorities, takes_null_sender = :takes_null_sender, host = :host, port = :port, email_type = :email_type, use_tls = :use_tls, sender = :sender,
+SET name = :name, authorities = :authorities, takes_null_sender = :takes_null_sender, takes_large_mail = :takes_large_mail, host = :host, port = :port, email_type = :email_type, use_tls = :use_tls, sender = :sender,
     sender_name = :sender_name, sender_is_own_mailbox = :sender_is_own_mailbox, test_address = :test_address,
     send_right = :send_right, send_right_is_granted = :send_right_is_granted, ehlo_name = :ehlo_name,
     verified_at_us = :verified_at_us,
