@@ -55,6 +55,7 @@ from postroom.deliver.worker import Worker
 from postroom.errors import PostroomError, SettingsError
 from postroom.identity.client_secret import ClientSecretDesk
 from postroom.identity.expiry_watch import ExpiryWatch
+from postroom.identity.redirects import redirect_url_for
 from postroom.identity.sign_in import SignIns
 from postroom.identity.tokens import TokenKeeper
 from postroom.metrics import Metrics
@@ -299,6 +300,7 @@ class Server:
             client_secrets=self._client_secrets,
             verify=partial(self._verify, network, http),
             public_url=self.console_url,
+            redirect_url=redirect_url_for(self.console_url, bound.getsockname()[1]),
             pages_url=self.simulator_url,
             listeners=self._listener_addresses,
             shutdown=self._shutdown,

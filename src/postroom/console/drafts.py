@@ -15,6 +15,7 @@ from postroom.console.forms import Form, Troubles
 from postroom.console.language import _
 from postroom.console.times import moment
 from postroom.identity.addresses import is_same_address
+from postroom.identity.providers import MICROSOFT
 from postroom.store.records import Authentication, EmailType, MailServerDraft, SendRight
 
 LONGEST_SECRET_DAYS = 730
@@ -25,9 +26,8 @@ GRAPH_HOST = "graph.microsoft.com"
 
 def permissions_of(draft: MailServerDraft) -> tuple[str, ...]:
     """What this way of sending needs, and no more."""
-    sending = "Mail.Send" if draft.email_type is EmailType.GRAPH else "SMTP.Send"
-    drafts = ("Mail.ReadWrite",) if draft.email_type is EmailType.GRAPH and draft.takes_large_mail else ()
-    return (sending, *drafts, "offline_access", "User.Read")
+    sending = (scope.rpartition("/")[2] for scope in MICROSOFT.sending_scopes(draft))
+    return (*sending, "offline_access", "User.Read")
 
 
 STEP_FIELDS: dict[str, frozenset[str]] = {
@@ -72,20 +72,6 @@ def forget_sign_in(draft: MailServerDraft) -> MailServerDraft:
 def has_changes(draft: MailServerDraft, live: MailServerDraft) -> bool:
     """Whether a person would miss something if the draft made way for what is live."""
     return not draft.has_same_settings(live if draft.refresh_token else forget_sign_in(live))
-
-
-def take_sign_in(draft: MailServerDraft, signed_in: MailServerDraft) -> MailServerDraft | None:
-    """The draft with the sign-in's yield; None when the draft has meanwhile become one for another sign-in."""
-    if _differ(draft, signed_in, _SIGN_IN_FIELDS):
-        return None
-    return replace(
-        draft,
-        refresh_token=signed_in.refresh_token,
-        scopes=signed_in.scopes,
-        user=signed_in.user,
-        granted_at_us=signed_in.granted_at_us,
-        verified_at_us=None,
-    )
 
 
 def _differ(one: MailServerDraft, other: MailServerDraft, names: tuple[str, ...]) -> bool:

@@ -10,6 +10,7 @@ from postroom.accept.submission import Intake
 from postroom.checks.finding import Finding
 from postroom.clock import Clock
 from postroom.identity.client_secret import SecretDesk
+from postroom.identity.sign_in import Begun, KeepSignIn, Seat, SignedIn
 from postroom.network import Network
 from postroom.settings import Settings
 from postroom.store import Store
@@ -19,12 +20,24 @@ from postroom.store.records import MailServerDraft
 class SignInDesk(Protocol):
     """Sign in to Microsoft as the mailbox: `postroom.identity.sign_in.SignIns`."""
 
-    def start(self, draft: MailServerDraft, session_id: str, redirect_url: str, select_account: bool = False) -> str:
-        """The authorize address to send the browser to; with `select_account` Microsoft asks which account."""
+    def begin(
+        self,
+        draft: MailServerDraft,
+        seat: Seat,
+        redirect_url: str,
+        keep: KeepSignIn,
+        *,
+        select_account: bool = False,
+    ) -> Begun:
+        """An attempt, with the page of Microsoft to open; with `select_account` Microsoft asks which account."""
         ...
 
-    async def complete(self, session_id: str, params: Mapping[str, str]) -> MailServerDraft:
-        """The draft with user, refresh token and scopes; SignInRefused when nothing may be saved."""
+    async def complete(self, seat: Seat, params: Mapping[str, str]) -> SignedIn:
+        """What came of it, after `keep` took it; SignInRefused when nothing may be saved."""
+        ...
+
+    async def complete_pasted(self, seat: Seat, text: str, redirect_url: str) -> SignedIn:
+        """The same, with the address on which the sign-in ended in another browser."""
         ...
 
 
@@ -43,17 +56,14 @@ class ConsoleRooms:
     """Runs the checks of a draft on the real path, finding by finding."""
     public_url: str
     """How people reach the console, without a slash at the end."""
+    redirect_url: str
+    """Where Microsoft sends the browser back to; registered in Entra byte for byte."""
     pages_url: str | None
     """The simulator's pages, in a rehearsal."""
     listeners: Callable[[], list[ListenerAddress]]
     """Where apps hand in their mail, as their settings name it."""
     shutdown: asyncio.Event
     """Set when the server stops: open event streams end at once."""
-
-    @property
-    def redirect_url(self) -> str:
-        """Where Microsoft sends the browser back to; registered in Entra byte for byte."""
-        return f"{self.public_url}/oauth/callback"
 
     @property
     def is_secure(self) -> bool:

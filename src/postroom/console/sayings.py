@@ -14,6 +14,7 @@ SAYINGS = {
     "enabled": "The app may hand in mail again.",
     "disabled": "The app may no longer hand in mail.",
     "connected": "The sign-in is complete.",
+    "connected-before": "This answer of Microsoft had been taken before: the sign-in is complete, nothing was changed.",
     "saved": "Saved. Waiting mail leaves by itself from now on.",
     "saved-anyway": "Saved without passed checks; the audit says so. Run the checks when the cause is solved.",
     "not-verified": "Not saved yet: run the checks first, or choose to save anyway.",

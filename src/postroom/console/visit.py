@@ -16,13 +16,13 @@ from postroom.console.rooms import ConsoleRooms
 from postroom.console.session import Brake
 from postroom.console.setup_link import SetupLink
 from postroom.console.verification import Verifications
+from postroom.identity.redirects import CALLBACK_PATH
 from postroom.store.records import Session
 
 FIELD_LIMIT = 200
 NO_FORM = Form()
 THEMES = ("system", "light", "dark")
 THEME_COOKIE = "postroom_theme"
-CALLBACK_PATH = "/oauth/callback"
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,19 @@ class Visit:
     @property
     def address(self) -> str:
         return self.request.client.host if self.request.client else ""
+
+    @property
+    def is_at_public_address(self) -> bool:
+        """Whether the browser opened this page under the address that the settings name."""
+        # What a client says of itself only chooses a hint; and only behind a proxy does it say this.
+        headers = self.request.headers
+        forwarded = headers.get("x-forwarded-host", "") if self.rooms.is_secure else ""
+        return (forwarded or headers.get("host", "")) == urlsplit(self.rooms.public_url).netloc
+
+    @property
+    def sign_in_returns(self) -> bool:
+        """Whether Microsoft sends this very browser back to us, so that nothing needs to be pasted."""
+        return self.is_at_public_address and self.rooms.redirect_url.startswith(f"{self.rooms.public_url}/")
 
     def asked(self, name: str) -> str:
         """A parameter of the address, empty when it is missing."""

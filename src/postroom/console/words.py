@@ -23,6 +23,16 @@ _STATE_WORDS = {
     _S.CANCELLED: "Cancelled",
 }
 
+PERMISSIONS = {
+    "SMTP.Send": _("send mail as the mailbox"),
+    "Mail.Send": _("send mail as the mailbox"),
+    "Mail.Send.Shared": _("send mail for another mailbox, where that is granted in Exchange"),
+    "Mail.ReadWrite": _("read and write the mailbox's mail, for large messages"),
+    "offline_access": _("renew access without asking again"),
+    "User.Read": _("read who signed in"),
+}
+"""What each permission that we ask for allows."""
+
 _WAITS = {
     "pace": "waiting for a free minute; the mailbox sends only so many messages a minute",
     "slowed": "waiting because the mail server asked us to slow down",

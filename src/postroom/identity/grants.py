@@ -11,7 +11,6 @@ import msgspec
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
 from postroom.identity.providers import OPENID_SCOPES, Provider
-from postroom.store.records import EmailType
 
 Form = Mapping[str, str]
 
@@ -45,9 +44,8 @@ def begin_sign_in(
     redirect_url: str,
     *,
     username: str,
+    scopes: Iterable[str],
     select_account: bool = False,
-    email_type: EmailType = EmailType.SMTP,
-    takes_large_mail: bool = False,
 ) -> tuple[SignInAttempt, str]:
     """A new attempt, and the address to which the person's browser goes.
 
@@ -65,7 +63,7 @@ def begin_sign_in(
         "response_type": "code",
         "redirect_uri": redirect_url,
         "response_mode": "query",
-        "scope": " ".join(provider.sign_in_scopes(email_type, takes_large_mail=takes_large_mail)),
+        "scope": " ".join(scopes),
         "state": attempt.state,
         "nonce": attempt.nonce,
         "code_challenge": create_s256_code_challenge(attempt.code_verifier),
@@ -76,7 +74,7 @@ def begin_sign_in(
 
 
 def code_form(client: Client, attempt: SignInAttempt, code: str, scope: str) -> Form:
-    """What redeems the code, for one resource only; another one's token comes from the refresh token."""
+    """What redeems the code, for the scopes of one resource only; another one's token comes from the refresh token."""
     return {
         "grant_type": "authorization_code",
         "client_id": client.client_id,

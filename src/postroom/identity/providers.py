@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from postroom.store.records import EmailType
+from postroom.store.records import EmailType, MailServerDraft, SendRight
 
 OPENID_SCOPES = ("offline_access", "openid", "profile", "email")
 
@@ -36,6 +36,7 @@ class Provider(msgspec.Struct, frozen=True):
     graph_scope: str = "https://graph.microsoft.com/User.Read"
     graph_mail_scope: str = "https://graph.microsoft.com/Mail.Send"
     graph_drafts_scope: str = "https://graph.microsoft.com/Mail.ReadWrite"
+    graph_shared_mail_scope: str = "https://graph.microsoft.com/Mail.Send.Shared"
 
     def authorize_url(self, tenant: str) -> str:
         return f"{self._base(tenant)}/oauth2/v2.0/authorize"
@@ -54,16 +55,17 @@ class Provider(msgspec.Struct, frozen=True):
     def graph_url(self, path: str) -> str:
         return f"https://{self.graph_host}/v1.0{path}"
 
-    def sending_scopes(self, email_type: EmailType, *, takes_large_mail: bool = False) -> tuple[str, ...]:
-        """The permissions that this way of sending needs, and no more."""
-        if email_type is not EmailType.GRAPH:
+    def sending_scopes(self, draft: MailServerDraft) -> tuple[str, ...]:
+        """The permissions that this way of sending needs, all of one resource: one token has them."""
+        if draft.email_type is not EmailType.GRAPH:
             return (self.smtp_scope,)
-        return (self.graph_mail_scope, self.graph_drafts_scope) if takes_large_mail else (self.graph_mail_scope,)
+        shared = (self.graph_shared_mail_scope,) if _is_for_another(draft) else ()
+        drafts = (self.graph_drafts_scope,) if draft.takes_large_mail else ()
+        return (self.graph_mail_scope, *shared, *drafts)
 
-    def sign_in_scopes(self, email_type: EmailType, *, takes_large_mail: bool = False) -> tuple[str, ...]:
+    def sign_in_scopes(self, draft: MailServerDraft) -> tuple[str, ...]:
         """What one sign-in asks consent for; each token is for one resource all the same."""
-        sending = self.sending_scopes(email_type, takes_large_mail=takes_large_mail)
-        return (*sending, self.graph_scope, *OPENID_SCOPES)
+        return (*self.sending_scopes(draft), self.graph_scope, *OPENID_SCOPES)
 
     def _base(self, tenant: str) -> str:
         return f"https://{self.login_host}/{quote(tenant, safe='')}"
@@ -71,6 +73,13 @@ class Provider(msgspec.Struct, frozen=True):
 
 MICROSOFT = Provider()
 """The worldwide cloud, GCC included."""
+
+
+def _is_for_another(draft: MailServerDraft) -> bool:
+    """Whether it sends for another mailbox than its account's: Graph has a permission of its own for that
+    (Microsoft Learn, "Send Outlook messages from another user"), SMTP asks Exchange alone."""
+    has_other_mailbox = bool(draft.mailbox_address) and draft.mailbox_address.lower() != draft.username.lower()
+    return has_other_mailbox or draft.send_right is not SendRight.OWN
 
 
 def looks_like_guid(text: str) -> bool:

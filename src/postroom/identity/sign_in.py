@@ -1,18 +1,18 @@
 """A person signs in once as the mailbox: to Microsoft and back, checked, matched and pinned.
 
-Nothing is kept unless everything fits. An attempt is bound to the browser's session, lives for 15 minutes and counts
-once; a callback that is repeated gets the same result.
+Nothing is kept unless everything fits, and what fits is kept once. An attempt is bound to who began it, lives for 15
+minutes and counts once; a callback that is repeated gets the same result and changes nothing.
 """
 
 import asyncio
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 
 import httpx2
 import msgspec
 
-from postroom.clock import MINUTE_US, Clock
+from postroom.clock import DAY_US, MINUTE_US, Clock
 from postroom.identity.addresses import normal_address
 from postroom.identity.grants import (
     Client,
@@ -24,6 +24,7 @@ from postroom.identity.grants import (
     refresh_form,
 )
 from postroom.identity.id_token import Expected, IdClaims, check_id_token
+from postroom.identity.pasted import read_pasted_address
 from postroom.identity.profile import Profile, read_profile
 from postroom.identity.providers import MICROSOFT, Provider, explain_tenant
 from postroom.identity.refused import SignInRefused, refuse
@@ -34,10 +35,49 @@ from postroom.network import Network
 from postroom.outcome import FailureClass
 from postroom.store.records import MailServerDraft, SignedInUser
 
-__all__ = ["LIFETIME_US", "SignInRefused", "SignIns"]
+__all__ = ["LIFETIME_US", "Begun", "Seat", "SignInRefused", "SignIns", "SignedIn"]
 
 LIFETIME_US = 15 * MINUTE_US
 PENDING_LIMIT = 200  # each holds a draft; nobody signs in to so many mailboxes within 15 minutes
+REMEMBERED_US = DAY_US
+"""So long we know of an attempt that is over, to say what became of it."""
+
+KeepSignIn = Callable[[MailServerDraft], Awaitable[None]]
+"""Takes what came of a sign-in to where it belongs; SignInRefused when it has no place there any more."""
+
+
+class Seat(msgspec.Struct, frozen=True):
+    """Who signs in for what: both must be the same at the beginning and at the end."""
+
+    browser: str
+    """A session, the cookie of a link, or who calls the API: never shown, never logged."""
+    subject: str
+    """What is signed in for, such as `draft`."""
+
+    def __repr__(self) -> str:
+        return f"Seat(for {self.subject})"
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """A sign-in that was begun."""
+
+    url: str
+    """The page of Microsoft that the person opens, in whichever browser."""
+    state: str
+    redirect_url: str
+    expires_at_us: int
+
+    def __repr__(self) -> str:
+        return f"Begun(until {self.expires_at_us})"
+
+
+class SignedIn(msgspec.Struct, frozen=True):
+    """What came of it."""
+
+    draft: MailServerDraft
+    """With user, refresh token, scopes and time filled in."""
+    is_repeated: bool = False
+    """It had been told, and kept, before."""
 
 
 @dataclass
@@ -45,10 +85,11 @@ class _Pending:
     """A sign-in under way, or one that has just come to its result."""
 
     attempt: SignInAttempt
-    session_id: str
+    seat: Seat
     draft: MailServerDraft
+    keep: KeepSignIn
     expires_at_us: int
-    params: dict[str, str] | None = None
+    code: str | None = field(default=None, repr=False)
     result: asyncio.Task[MailServerDraft] | None = None
 
 
@@ -63,9 +104,19 @@ class SignIns:
         self._network = network
         self._provider = provider
         self._pending: dict[str, _Pending] = {}
+        self._over: dict[str, tuple[Seat, int]] = {}
+        """By its state, whose attempt ran out of time and when; no secrets."""
 
-    def start(self, draft: MailServerDraft, session_id: str, redirect_url: str, select_account: bool = False) -> str:
-        """The address to send this session's browser to.
+    def begin(
+        self,
+        draft: MailServerDraft,
+        seat: Seat,
+        redirect_url: str,
+        keep: KeepSignIn,
+        *,
+        select_account: bool = False,
+    ) -> Begun:
+        """A new attempt for these settings, whose yield `keep` takes.
 
         SignInRefused with `settings_do_not_fit` when tenant, client or username are not filled in.
         """
@@ -76,42 +127,79 @@ class SignIns:
             _client_of(draft),
             redirect_url,
             username=draft.username,
+            scopes=self._provider.sign_in_scopes(draft),
             select_account=select_account,
-            email_type=draft.email_type,
-            takes_large_mail=draft.takes_large_mail,
         )
         expires_at_us = self._clock.now_us() + LIFETIME_US
-        self._pending[attempt.state] = _Pending(attempt, session_id, draft, expires_at_us)
-        return self._network.browser_url(url)
+        self._pending[attempt.state] = _Pending(attempt, seat, draft, keep, expires_at_us)
+        return Begun(self._network.browser_url(url), attempt.state, redirect_url, expires_at_us)
 
-    async def complete(self, session_id: str, params: Mapping[str, str]) -> MailServerDraft:
-        """The draft that was started with, signed in: user, refresh token, scopes and time filled in.
+    def subject_of(self, state: str) -> str:
+        """For what the attempt of this state signs in; empty when there is none."""
+        pending = self._pending.get(state)
+        return pending.seat.subject if pending is not None else ""
+
+    def waiting_until_us(self, seat: Seat) -> int | None:
+        """Until when an attempt that was begun here may still be completed; None when there is none."""
+        self._forget_old()
+        ends = [it.expires_at_us for it in self._pending.values() if it.seat == seat and it.result is None]
+        return max(ends, default=None)
+
+    def give_up(self, subject: str) -> None:
+        """Whoever has begun for this can end it no more."""
+        for state, pending in list(self._pending.items()):
+            if pending.seat.subject == subject:
+                del self._pending[state]
+
+    async def complete(self, seat: Seat, params: Mapping[str, str]) -> SignedIn:
+        """What comes of it, once it is kept.
 
         `params` is the query with which Microsoft sent the browser back. SignInRefused tells what is wrong.
         """
-        pending = self._find(session_id, dict(params))
+        pending = self._find(seat, dict(params))
+        is_repeated = pending.result is not None and pending.result.done()
         if pending.result is None:
-            pending.params = dict(params)
-            pending.result = asyncio.ensure_future(self._finish(pending, pending.params))
+            pending.code = params.get("code")
+            pending.result = asyncio.ensure_future(self._finish(pending, dict(params)))
             pending.result.add_done_callback(_note_result)
         # A browser that goes away must not leave a code half redeemed.
-        return await asyncio.shield(pending.result)
+        return SignedIn(await asyncio.shield(pending.result), is_repeated)
 
-    def _find(self, session_id: str, params: dict[str, str]) -> _Pending:
+    async def complete_pasted(self, seat: Seat, text: str, redirect_url: str) -> SignedIn:
+        """The same with the address that a person copied from the browser in which they signed in."""
+        params = read_pasted_address(text, redirect_url)
+        pending = self._pending.get(params["state"])
+        if pending is not None and pending.result is not None and pending.result.done() and pending.seat == seat:
+            trouble = pending.result.exception()
+            if trouble is not None and pending.code == params.get("code"):
+                raise _restart("used", f"This address was pasted before, and did not help: {_told(trouble)}") from None
+        return await self.complete(seat, params)
+
+    def _find(self, seat: Seat, params: dict[str, str]) -> _Pending:
         self._forget_old()
-        pending = self._pending.get(params.get("state", ""))
+        state = params.get("state", "")
+        pending = self._pending.get(state)
         if pending is None:
-            raise _restart("This sign-in is not known any more: it took too long, or Postroom was restarted.")
-        if not secrets.compare_digest(pending.session_id.encode(), session_id.encode()):
-            raise _restart("This sign-in was begun in another browser or session.")
-        if pending.params is not None and pending.params.get("code") != params.get("code"):
-            raise _restart("This sign-in has already been used.")
+            if state in self._over and self._over[state][0] == seat:
+                raise _restart("expired", "This sign-in was begun more than 15 minutes ago: it took too long.")
+            raise _restart("unknown", "This sign-in is not known any more: it took too long, or we restarted.")
+        if not secrets.compare_digest(pending.seat.browser.encode(), seat.browser.encode()):
+            raise _restart("elsewhere", "This sign-in was begun in another browser or session.")
+        if pending.seat.subject != seat.subject:
+            raise _restart("for_another", f"This answer belongs to another sign-in, as {pending.draft.username}.")
+        if pending.result is not None and pending.code != params.get("code"):
+            raise _restart("used", "This sign-in has already been used.")
         return pending
 
     def _forget_old(self) -> None:
         now_us = self._clock.now_us()
+        for state, it in self._pending.items():
+            if it.expires_at_us <= now_us:
+                self._over[state] = it.seat, it.expires_at_us
         living = [(state, it) for state, it in self._pending.items() if it.expires_at_us > now_us]
         self._pending = dict(living[-PENDING_LIMIT:])
+        remembered = [(state, it) for state, it in self._over.items() if it[1] > now_us - REMEMBERED_US]
+        self._over = dict(remembered[-PENDING_LIMIT:])
 
     async def _finish(self, pending: _Pending, params: dict[str, str]) -> MailServerDraft:
         draft, provider = pending.draft, self._provider
@@ -119,16 +207,16 @@ class SignIns:
             raise self._refuse_token(read_redirect_error(params))
         code = params.get("code")
         if not code:
-            raise _restart("Microsoft sent no code back.")
+            raise _restart("without_code", "Microsoft sent no code back.")
         client = _client_of(draft)
-        scopes = provider.sending_scopes(draft.email_type, takes_large_mail=draft.takes_large_mail)
+        scopes = provider.sending_scopes(draft)
         sending = await self._ask(client, code_form(client, pending.attempt, code, " ".join(scopes)))
         self._check_scopes(draft, sending, scopes)
         who = await self._check_id_token(client, sending.id_token, pending.attempt.nonce)
         graph = await self._ask(client, refresh_form(client, sending.refresh_token, provider.graph_scope))
         profile = await read_profile(self._http, provider, graph.access_token)
         _match_account(draft, who, profile)
-        return msgspec.structs.replace(
+        signed_in = msgspec.structs.replace(
             draft,
             user=_user_of(who, profile),
             refresh_token=graph.refresh_token or sending.refresh_token,
@@ -136,6 +224,8 @@ class SignIns:
             granted_at_us=self._clock.now_us(),
             verified_at_us=None,
         )
+        await pending.keep(signed_in)
+        return signed_in
 
     async def _ask(self, client: Client, form: Form) -> Tokens:
         answer = await post_form(self._http, self._provider.token_url(client.tenant), form, self._clock)
@@ -242,8 +332,17 @@ def _user_of(who: IdClaims, profile: Profile) -> SignedInUser:
     )
 
 
-def _restart(text: str) -> SignInRefused:
-    return refuse("sign_in_restart", f"{text} Start it again; nothing was saved.", "sign_in_restart")
+def _told(trouble: BaseException) -> str:
+    return str(trouble).removesuffix(" Nothing was saved.").removesuffix(" Start it again.")
+
+
+def settings_changed() -> SignInRefused:
+    """For a KeepSignIn that finds its place changed."""
+    return _restart("settings_changed", "The settings were changed during the sign-in, so it was not kept.")
+
+
+def _restart(why: str, text: str) -> SignInRefused:
+    return refuse(f"sign_in_{why}", f"{text} Start it again. Nothing was saved.", "sign_in_restart")
 
 
 def _note_result(result: "asyncio.Task[MailServerDraft]") -> None:

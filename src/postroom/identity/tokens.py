@@ -309,10 +309,11 @@ class TokenKeeper:
         }[resource]
 
     def _scopes_of(self, grant: Grant, resource: Resource) -> tuple[str, ...]:
-        """What is asked for: drafts, too, where a person consented to them."""
-        drafts = self._provider.graph_drafts_scope
-        may_draft = resource is Resource.GRAPH_MAIL and not missing_scopes([drafts], grant.scopes)
-        return (self._scope_of(resource), drafts) if may_draft else (self._scope_of(resource),)
+        """What is asked for: drafts, and other people's mailboxes, too, where a person consented to them."""
+        if resource is not Resource.GRAPH_MAIL:
+            return (self._scope_of(resource),)
+        more = (self._provider.graph_drafts_scope, self._provider.graph_shared_mail_scope)
+        return (self._scope_of(resource), *(scope for scope in more if not missing_scopes([scope], grant.scopes)))
 
     def _desk(self, grant: Grant) -> Desk:
         return self._desks.setdefault(grant.mailbox_id, Desk())

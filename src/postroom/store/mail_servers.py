@@ -59,6 +59,23 @@ class MailServers:
 
         await self._writer.run(renew)
 
+    async def take_sign_in(self, signed_in: MailServerDraft, who: str, from_address: str = "") -> bool:
+        """Keep the yield of a sign-in in the draft; what was entered meanwhile stays.
+
+        False, and nothing is kept, when the draft has gone or has become one for another account or app.
+        """
+
+        def take(connection: Connection) -> bool:
+            present = draft_in(connection.row("draft"), self._vault)
+            if present is None or not present.signs_in_as(signed_in):
+                return False
+            sealed = seal_draft(present.with_sign_in_of(signed_in), self._vault)
+            connection.change("keep_draft", draft=sealed, now_us=connection.now_us)
+            note_sign_in(connection, signed_in, who, from_address)
+            return True
+
+        return await self._writer.run(take)
+
     async def discard_draft(self) -> None:
         await self._writer.run(lambda connection: connection.change("discard_draft"))
 
@@ -105,6 +122,11 @@ class MailServers:
             return mail_server_of(after)
 
         return await self._writer.run(promote, wakes=True)
+
+
+def note_sign_in(connection: Connection, signed_in: MailServerDraft, who: str, from_address: str) -> None:
+    user = signed_in.user.user_principal_name if signed_in.user is not None else ""
+    note(connection, who, "signed in to Microsoft", signed_in.username, from_address=from_address, after=user)
 
 
 def draft_in(row: Row | None, vault: Vault) -> MailServerDraft | None:

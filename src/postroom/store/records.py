@@ -198,6 +198,24 @@ class MailServerDraft(msgspec.Struct, frozen=True):
         """Whether they differ in nothing that a person did: a field entered, or a sign-in."""
         return self._entered() == other._entered()
 
+    def signs_in_as(self, other: "MailServerDraft") -> bool:
+        """Whether the same account signs in to both, for the same app."""
+        return self._signs_in() == other._signs_in()
+
+    def with_sign_in_of(self, signed_in: "MailServerDraft") -> "MailServerDraft":
+        """With the yield of a sign-in, which takes back the verification."""
+        return msgspec.structs.replace(
+            self,
+            refresh_token=signed_in.refresh_token,
+            scopes=signed_in.scopes,
+            user=signed_in.user,
+            granted_at_us=signed_in.granted_at_us,
+            verified_at_us=None,
+        )
+
+    def _signs_in(self) -> tuple[object, ...]:
+        return self.tenant, self.username, self.authentication, self.client_id
+
     def _entered(self) -> "MailServerDraft":
         """Without what a verification itself may change: the token is renewed by it, and it notes that it passed."""
         return msgspec.structs.replace(self, refresh_token="", scopes=(), verified_at_us=None)

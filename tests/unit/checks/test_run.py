@@ -19,7 +19,7 @@ from postroom.checks.mail_server_steps import MailServerSteps, Step
 from postroom.checks.run import verify_mail_server
 from postroom.checks.token_claims import read_claims
 from postroom.clock import SystemClock
-from postroom.identity.sign_in import SignInRefused, SignIns
+from postroom.identity.sign_in import Seat, SignInRefused, SignIns
 from postroom.network import Internet, Rehearsal, Route, http_client
 from postroom.outcome import FailureClass
 from postroom.remedies import all_remedies
@@ -28,7 +28,12 @@ from postroom.simulator.tenant import AppRegistration
 from postroom.store.records import Authentication, EmailType, MailServerDraft, SendRight
 
 REDIRECT = "http://localhost:8025/oauth/callback"
+SEAT = Seat("session-1", "draft")
 STEPS = ["resolve", "connect", "greeting", "tls", "token", "sign_in", "sender", "recipient"]
+
+
+async def _keep_nowhere(_signed_in: MailServerDraft) -> None:
+    """The test looks at what is returned."""
 
 
 class Rehearsed:
@@ -64,9 +69,12 @@ class Rehearsed:
 
     async def sign_in(self, draft: MailServerDraft, *, who: str = "scanner@contoso.com") -> MailServerDraft:
         """The whole way there and back, with what a person does in the browser."""
-        url = self.sign_ins.start(draft, "session-1", REDIRECT)
+        url = self.begin(draft)
         assert url.startswith(self.simulator.http_url)
-        return await self.sign_ins.complete("session-1", await self.walk_in_browser(url, who))
+        return (await self.sign_ins.complete(SEAT, await self.walk_in_browser(url, who))).draft
+
+    def begin(self, draft: MailServerDraft) -> str:
+        return self.sign_ins.begin(draft, SEAT, REDIRECT, _keep_nowhere).url
 
     async def walk_in_browser(self, url: str, who: str, answer: str = "accept") -> dict[str, str]:
         user = self.tenant.user_by_upn(who)
@@ -198,10 +206,10 @@ async def test_another_account_is_refused_with_both_names(rehearsed: Rehearsed) 
 
 @pytest.mark.anyio
 async def test_declining_consent_is_explained(rehearsed: Rehearsed) -> None:
-    url = rehearsed.sign_ins.start(rehearsed.draft(), "session-1", REDIRECT)
+    url = rehearsed.begin(rehearsed.draft())
     params = await rehearsed.walk_in_browser(url, "scanner@contoso.com", answer="cancel")
     with pytest.raises(SignInRefused) as refused:
-        await rehearsed.sign_ins.complete("session-1", params)
+        await rehearsed.sign_ins.complete(SEAT, params)
     assert refused.value.remedy_id == "consent_declined"
 
 

@@ -16,7 +16,6 @@ from postroom.console.drafts import (
     read_app,
     read_server,
     steps_of,
-    take_sign_in,
 )
 from postroom.console.forms import Form
 from postroom.store.records import Authentication, EmailType, MailServerDraft, SendRight
@@ -70,13 +69,13 @@ def test_the_yield_of_a_sign_in_is_taken_over_later_changes_of_other_fields() ->
     begun = replace(VERIFIED, refresh_token="", user=None)
     signed_in = replace(begun, refresh_token="new", user=VERIFIED.user)
     meanwhile = replace(begun, test_address="late@contoso.com")
-    taken = take_sign_in(meanwhile, signed_in)
-    assert taken is not None
+    assert meanwhile.signs_in_as(signed_in)
+    taken = meanwhile.with_sign_in_of(signed_in)
     assert (taken.refresh_token, taken.test_address) == ("new", "late@contoso.com")
 
 
 def test_the_yield_of_a_sign_in_for_another_username_is_not_taken() -> None:
-    assert take_sign_in(replace(VERIFIED, username="other@contoso.com"), VERIFIED) is None
+    assert not replace(VERIFIED, username="other@contoso.com").signs_in_as(VERIFIED)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from postroom.console.announcements import announcement
 from postroom.console.problems import Problem
 from postroom.console.rooms import ConsoleRooms
 from postroom.identity.refused import refuse
+from postroom.identity.sign_in import Seat, SignedIn
 from postroom.message import MailboxState
 from postroom.outcome import Failure, FailureClass, StopCause
 from postroom.store.records import Authentication, MailServerDraft, SendRight
@@ -184,17 +185,18 @@ async def test_a_username_that_changed_during_the_sign_in_is_not_connected(house
     assert draft is not None
     await house.store.mail_servers.keep_draft(replace(draft, username="other@contoso.com"))
     page = await visitor.open("/oauth/callback?code=good&state=1")
-    assert page.status == 409
-    assert "changed while you signed in" in page.text
+    assert page.status == 422
+    assert "The settings were changed during the sign-in" in page.text
     draft = await house.store.mail_servers.load_draft()
     assert draft is not None
     assert draft.refresh_token == ""
 
 
-async def test_the_callback_of_a_browser_without_session_leads_to_the_sign_in(house: House) -> None:
+async def test_the_callback_of_a_browser_without_session_says_where_to_paste_its_address(house: House) -> None:
     await house.administrator()
     page = await house.visitor().open("/oauth/callback?code=good&state=1")
-    assert page.url == f"{PUBLIC_URL}/sign-in?next=%2Fadmin%2Fmail-server%2Fsign-in", "without Microsoft's code"
+    assert (page.status, "did not begin the sign-in" in page.text) == (403, True)
+    assert "code=good" not in page.source
 
 
 async def test_a_failed_check_shows_the_card_with_the_real_values_and_does_not_save(house: House) -> None:
@@ -362,11 +364,11 @@ async def test_what_was_entered_while_microsoft_answered_stays(house: House, mon
     await visitor.client.get("/admin/mail-server/sign-in/start")
     mail_servers, complete = house.store.mail_servers, house.sign_ins.complete
 
-    async def complete_while_another_tab_saves(session_id: str, params: Mapping[str, str]) -> MailServerDraft:
+    async def complete_while_another_tab_saves(seat: Seat, params: Mapping[str, str]) -> SignedIn:
         draft = await mail_servers.load_draft()
         assert draft is not None
         await mail_servers.keep_draft(replace(draft, test_address="changed@fabrikam.com"))
-        return await complete(session_id, params)
+        return await complete(seat, params)
 
     monkeypatch.setattr(house.sign_ins, "complete", complete_while_another_tab_saves)
     page = await visitor.open("/oauth/callback?code=good&state=1")

@@ -16,7 +16,10 @@ from postroom.checks.finding import Finding, FindingState
 from postroom.clock import Clock, ManualClock
 from postroom.console.app import make_app
 from postroom.console.rooms import ConsoleRooms
+from postroom.identity.pasted import read_pasted_address
+from postroom.identity.redirects import redirect_url_for
 from postroom.identity.refused import SignInRefused
+from postroom.identity.sign_in import Begun, KeepSignIn, Seat, SignedIn
 from postroom.network import Internet
 from postroom.settings import Settings
 from postroom.store import Store
@@ -39,18 +42,40 @@ class PretendSignIns:
     """Microsoft's sign-in, which does as the test says."""
 
     refusal: SignInRefused | None = None
-    started: list[tuple[MailServerDraft, str, str, bool]] = field(default_factory=list)
+    started: list[tuple[MailServerDraft, Seat, str, bool]] = field(default_factory=list)
+    keep: KeepSignIn | None = None
+    pasted: list[str] = field(default_factory=list)
 
-    def start(self, draft: MailServerDraft, session_id: str, redirect_url: str, select_account: bool = False) -> str:
-        self.started.append((draft, session_id, redirect_url, select_account))
-        return AUTHORIZE_URL
+    def begin(
+        self,
+        draft: MailServerDraft,
+        seat: Seat,
+        redirect_url: str,
+        keep: KeepSignIn,
+        *,
+        select_account: bool = False,
+    ) -> Begun:
+        self.started.append((draft, seat, redirect_url, select_account))
+        self.keep = keep
+        return Begun(AUTHORIZE_URL, "1", redirect_url, 900_000_000)
 
-    async def complete(self, session_id: str, params: Mapping[str, str]) -> MailServerDraft:
+    async def complete(self, seat: Seat, params: Mapping[str, str]) -> SignedIn:
         if self.refusal is not None:
             raise self.refusal
         draft, started_by, _redirect_url, _select = self.started[-1]
-        assert (started_by, params["code"]) == (session_id, "good")
-        return replace(draft, refresh_token="refresh", scopes=("SMTP.Send", "User.Read"), user=USER, granted_at_us=1)
+        assert (started_by, params["code"]) == (seat, "good")
+        signed_in = replace(
+            draft, refresh_token="refresh", scopes=("SMTP.Send", "User.Read"), user=USER, granted_at_us=1
+        )
+        if self.keep is None:
+            return SignedIn(signed_in, True)
+        keep, self.keep = self.keep, None
+        await keep(signed_in)
+        return SignedIn(signed_in)
+
+    async def complete_pasted(self, seat: Seat, text: str, redirect_url: str) -> SignedIn:
+        self.pasted.append(text)
+        return await self.complete(seat, read_pasted_address(text, redirect_url))
 
 
 @dataclass
@@ -97,16 +122,17 @@ class Page:
 class Visitor:
     """One browser: its cookies, and the page it looks at."""
 
-    def __init__(self, app: Starlette) -> None:
+    def __init__(self, app: Starlette, base_url: str = PUBLIC_URL) -> None:
         transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
-        self.client = httpx2.AsyncClient(transport=transport, base_url=PUBLIC_URL)
-        self.page = Page(0, PUBLIC_URL, "", "", [], httpx2.Headers())
+        self.base_url = base_url
+        self.client = httpx2.AsyncClient(transport=transport, base_url=base_url)
+        self.page = Page(0, base_url, "", "", [], httpx2.Headers())
 
-    async def open(self, path: str) -> Page:
-        return self._look(await self.client.get(path, follow_redirects=True))
+    async def open(self, path: str, headers: Mapping[str, str] | None = None) -> Page:
+        return self._look(await self.client.get(path, headers=headers, follow_redirects=True))
 
     async def post(self, path: str, values: Mapping[str, str], headers: Mapping[str, str] | None = None) -> Page:
-        sent = {"Origin": PUBLIC_URL, **(headers or {})}
+        sent = {"Origin": self.base_url, **(headers or {})}
         return self._look(await self.client.post(path, data=dict(values), headers=sent, follow_redirects=True))
 
     async def submit(self, action: str, **values: str) -> Page:
@@ -141,7 +167,7 @@ class House:
     app: Starlette
 
     def visitor(self) -> Visitor:
-        return Visitor(self.app)
+        return Visitor(self.app, self.rooms.public_url)
 
     async def administrator(self) -> Visitor:
         """A visitor who is signed in as the first administrator."""
@@ -149,7 +175,7 @@ class House:
         visitor = self.visitor()
         await visitor.open(f"/setup?token={token}")
         await visitor.submit("/setup", name="Anna Berg", email=EMAIL, passphrase=PASSPHRASE)
-        assert visitor.page.url == f"{PUBLIC_URL}/?said=welcome", visitor.page.text
+        assert visitor.page.url == f"{self.rooms.public_url}/?said=welcome", visitor.page.text
         return visitor
 
     async def set_up(self, **fields: object) -> None:
@@ -188,6 +214,7 @@ async def open_house(folder: Path, *, public_url: str = PUBLIC_URL, is_rehearsal
         client_secrets=secrets,
         verify=checks.verify,
         public_url=public_url,
+        redirect_url=redirect_url_for(public_url, 8025),
         pages_url="http://localhost:8026" if is_rehearsal else None,
         listeners=lambda: [
             ListenerAddress("Submission", "127.0.0.1", "mail.example.lan", 2587, "STARTTLS", False),

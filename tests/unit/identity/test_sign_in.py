@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx2
@@ -11,10 +12,10 @@ import pytest
 from postroom.clock import ManualClock
 from postroom.identity.profile import LicenceState, judge_licences, read_licence
 from postroom.identity.providers import MICROSOFT
-from postroom.identity.sign_in import LIFETIME_US, SignInRefused, SignIns
+from postroom.identity.sign_in import LIFETIME_US, Seat, SignedIn, SignInRefused, SignIns, settings_changed
 from postroom.network import Internet, Rehearsal
 from postroom.outcome import FailureClass
-from postroom.store.records import MailServerDraft, SignedInUser
+from postroom.store.records import EmailType, MailServerDraft, SendRight, SignedInUser
 from tests.unit.identity.pretend_entra import (
     CLIENT_SECRET,
     OBJECT_ID,
@@ -27,7 +28,7 @@ from tests.unit.identity.pretend_entra import (
 )
 
 REDIRECT = "http://localhost:8025/oauth/callback"
-SESSION = "session-1"
+SESSION = Seat("session-1", "draft")
 PINNED = SignedInUser(OBJECT_ID, TENANT, "scanner@contoso.onmicrosoft.com", addresses=("scanner@contoso.com",))
 
 
@@ -39,21 +40,29 @@ class Walk:
         self.entra = PretendEntra(self.clock)
         self.http = self.entra.client()
         self.sign_ins = SignIns(self.http, self.clock, Internet())
+        self.kept: list[MailServerDraft] = []
 
-    def start(self, draft: MailServerDraft | None = None, **options: bool) -> str:
+    async def keep(self, signed_in: MailServerDraft) -> None:
+        self.kept.append(signed_in)
+
+    def start(self, draft: MailServerDraft | None = None, seat: Seat = SESSION, **options: bool) -> str:
         """Begin, and let Entra remember the nonce; the state is returned."""
-        url = self.sign_ins.start(draft or oauth_draft(), SESSION, REDIRECT, **options)
-        query = parse_qs(urlsplit(url).query)
+        begun = self.sign_ins.begin(draft or oauth_draft(), seat, REDIRECT, self.keep, **options)
+        query = parse_qs(urlsplit(begun.url).query)
         self.entra.nonce = query["nonce"][0]
         return query["state"][0]
 
     async def sign_in(self, draft: MailServerDraft | None = None) -> MailServerDraft:
-        return await self.sign_ins.complete(SESSION, {"state": self.start(draft), "code": "code-1"})
+        return (await self.sign_ins.complete(SESSION, {"state": self.start(draft), "code": "code-1"})).draft
+
+    async def paste(self, text: str, seat: Seat = SESSION) -> SignedIn:
+        return await self.sign_ins.complete_pasted(seat, text, REDIRECT)
 
     async def refused(self, draft: MailServerDraft | None = None) -> SignInRefused:
         with pytest.raises(SignInRefused) as refused:
             await self.sign_in(draft)
         assert "Nothing was saved" in str(refused.value)
+        assert self.kept == []
         return refused.value
 
 
@@ -153,7 +162,9 @@ async def test_a_repeated_callback_gets_the_same_result_and_asks_nobody(walk: Wa
         walk.sign_ins.complete(SESSION, params), walk.sign_ins.complete(SESSION, params)
     )
     third = await walk.sign_ins.complete(SESSION, params)
-    assert first == second == third
+    assert first == second, "two at once are one"
+    assert (third.draft, third.is_repeated) == (first.draft, True)
+    assert walk.kept == [first.draft], "a repeated callback changes nothing"
     assert [form["grant_type"] for form in walk.entra.forms] == ["authorization_code", "refresh_token"]
 
 
@@ -171,9 +182,9 @@ async def test_a_state_counts_once(walk: Walk) -> None:
 async def test_a_callback_of_another_browser_is_refused_and_spoils_nothing(walk: Walk) -> None:
     params = {"state": walk.start(), "code": "code-1"}
     with pytest.raises(SignInRefused, match="begun in another browser or session"):
-        await walk.sign_ins.complete("session-2", params)
+        await walk.sign_ins.complete(Seat("session-2", "draft"), params)
     assert walk.entra.forms == []
-    assert (await walk.sign_ins.complete(SESSION, params)).user is not None
+    assert (await walk.sign_ins.complete(SESSION, params)).draft.user is not None
 
 
 @pytest.mark.anyio
@@ -188,11 +199,11 @@ async def test_a_callback_that_nobody_began_is_refused(walk: Walk, params: dict[
 async def test_an_attempt_lives_for_fifteen_minutes(walk: Walk) -> None:
     late, early = walk.start(), walk.start()
     walk.clock.advance(LIFETIME_US / 1_000_000 - 1)
-    assert (await walk.sign_ins.complete(SESSION, {"state": early, "code": "c"})).user is not None
+    assert (await walk.sign_ins.complete(SESSION, {"state": early, "code": "c"})).draft.user is not None
     walk.clock.advance(1)
     with pytest.raises(SignInRefused, match="it took too long") as refused:
         await walk.sign_ins.complete(SESSION, {"state": late, "code": "c"})
-    assert refused.value.code == "sign_in_restart"
+    assert refused.value.code == "sign_in_expired"
 
 
 @pytest.mark.anyio
@@ -203,7 +214,7 @@ async def test_a_browser_that_goes_away_does_not_break_the_sign_in(walk: Walk) -
     callback.cancel()
     with pytest.raises(asyncio.CancelledError):
         await callback
-    assert (await walk.sign_ins.complete(SESSION, params)).refresh_token == "refresh-2"
+    assert (await walk.sign_ins.complete(SESSION, params)).draft.refresh_token == "refresh-2"
     assert len(walk.entra.forms) == 2
 
 
@@ -308,8 +319,131 @@ async def test_in_a_rehearsal_the_browser_goes_to_localhost(walk: Walk) -> None:
 
     pem = Authority.create().pem.decode()
     rehearsal = Rehearsal({}, pem, "http://localhost:8026")
-    url = SignIns(walk.http, walk.clock, rehearsal).start(oauth_draft(), SESSION, REDIRECT)
-    assert url.startswith(f"http://localhost:8026/{TENANT}/oauth2/v2.0/authorize?")
+    begun = SignIns(walk.http, walk.clock, rehearsal).begin(oauth_draft(), SESSION, REDIRECT, walk.keep)
+    assert begun.url.startswith(f"http://localhost:8026/{TENANT}/oauth2/v2.0/authorize?")
+
+
+def address_of(state: str, answer: str = "code=secret-code-1") -> str:
+    return f"{REDIRECT}?{answer}&state={state}&session_state=s"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("wrap", ["{}", "  {}\n", "http://localhost:9999{}", "{}#_=_"])
+async def test_the_address_on_which_it_ended_is_as_good_as_coming_back(walk: Walk, wrap: str) -> None:
+    address = address_of(walk.start())
+    if "9999" in wrap:
+        address = address.removeprefix("http://localhost:8025")
+    assert (await walk.paste(wrap.format(address))).draft.user is not None
+    assert len(walk.kept) == 1
+
+
+@pytest.mark.anyio
+async def test_an_address_that_a_terminal_broke_into_lines_is_read(walk: Walk) -> None:
+    address = address_of(walk.start())
+    assert (await walk.paste(f"{address[:60]}\n{address[60:]}")).draft.user is not None
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("pasted", "code", "sentence"),
+    [
+        ("", "pasted_nothing", "Nothing was pasted"),
+        ("x" * 20_000, "pasted_not_an_address", "longer than any address"),
+        ("http://[::1", "pasted_not_an_address", "not an address"),
+        ("localhost:8025", "pasted_not_an_address", "not the whole address"),
+        ("1.AXoA-secret-code-1", "pasted_not_an_address", "not the whole address"),
+        ("http://localhost:8025/admin/mail-server?x=1", "pasted_another_page", "another page"),
+        (
+            "https://login.microsoftonline.com/t/oauth2/v2.0/authorize?client_id=1&state=STATE",
+            "pasted_microsofts_page",
+            "not finished there",
+        ),
+        (REDIRECT, "pasted_without_code", "holds no answer of Microsoft"),
+        (f"{REDIRECT}?state=STATE", "pasted_without_code", "holds no answer of Microsoft"),
+        (f"{REDIRECT}?code=secret-code-1", "pasted_without_state", "cut off"),
+        (f"{REDIRECT}?code=secret-code-1&state=another", "sign_in_unknown", "not known any more"),
+    ],
+)
+async def test_each_wrong_paste_has_its_own_sentence_and_the_attempt_lives_on(
+    walk: Walk, pasted: str, code: str, sentence: str
+) -> None:
+    state = walk.start()
+    with pytest.raises(SignInRefused) as refused:
+        await walk.paste(pasted.replace("STATE", state))
+    assert refused.value.code == code
+    assert sentence in str(refused.value)
+    assert "Nothing was saved" in str(refused.value)
+    assert "secret-code" not in repr(refused.value.failure), "the code is repeated nowhere"
+    assert walk.entra.forms == []
+    assert (await walk.paste(address_of(state))).draft.user is not None
+
+
+@pytest.mark.anyio
+async def test_a_refusal_of_microsofts_that_is_pasted_is_explained(walk: Walk) -> None:
+    answer = "error=access_denied&error_description=AADSTS65004%3A+User+declined+to+consent."
+    with pytest.raises(SignInRefused, match="User declined to consent") as refused:
+        await walk.paste(address_of(walk.start(), answer))
+    assert refused.value.code == "consent_declined"
+
+
+@pytest.mark.anyio
+async def test_what_is_pasted_twice_is_told_as_such(walk: Walk) -> None:
+    address = address_of(walk.start())
+    assert not (await walk.paste(address)).is_repeated
+    assert (await walk.paste(address)).is_repeated
+    assert len(walk.kept) == 1
+    walk.entra.claims = {"nonce": "of-another-sign-in"}
+    address = address_of(walk.start())
+    for sentence in ("belongs to another sign-in", "was pasted before, and did not help: The ID token"):
+        with pytest.raises(SignInRefused, match=sentence):
+            await walk.paste(address)
+
+
+@pytest.mark.anyio
+async def test_an_address_of_another_sign_in_is_refused_and_spoils_nothing(walk: Walk) -> None:
+    other = Seat(SESSION.browser, "ms 2")
+    address = address_of(walk.start(seat=other))
+    with pytest.raises(SignInRefused, match=r"belongs to another sign-in, as scanner@contoso.com") as refused:
+        await walk.paste(address)
+    assert refused.value.code == "sign_in_for_another"
+    assert (await walk.paste(address, other)).draft.user is not None
+
+
+@pytest.mark.anyio
+async def test_what_was_given_up_cannot_be_completed(walk: Walk) -> None:
+    address = address_of(walk.start())
+    assert walk.sign_ins.waiting_until_us(SESSION) is not None
+    walk.sign_ins.give_up("draft")
+    assert walk.sign_ins.waiting_until_us(SESSION) is None
+    with pytest.raises(SignInRefused, match="not known any more"):
+        await walk.paste(address)
+
+
+@pytest.mark.anyio
+async def test_a_place_that_changed_meanwhile_takes_nothing(walk: Walk) -> None:
+    async def keep(_signed_in: MailServerDraft) -> None:
+        raise settings_changed()
+
+    walk.keep = keep  # type: ignore[method-assign,assignment]
+    with pytest.raises(SignInRefused, match="settings were changed during the sign-in"):
+        await walk.sign_in()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "fields",
+    [{"mailbox_address": "office@contoso.com"}, {"sender": "office@contoso.com", "send_right": SendRight.SEND_AS}],
+)
+async def test_graph_is_asked_for_the_right_to_send_for_another(walk: Walk, fields: dict[str, Any]) -> None:
+    """Microsoft Learn, "Send Outlook messages from another user": Mail.Send.Shared."""
+    draft = oauth_draft(email_type=EmailType.GRAPH, **fields)
+    walk.entra.smtp_scope = f"{MICROSOFT.graph_mail_scope} openid"
+    walk.entra.graph_scope = f"{MICROSOFT.graph_mail_scope} {USER_READ}"
+    refusal = await walk.refused(draft)
+    assert "did not grant Mail.Send.Shared to the app" in str(refusal)
+    walk.entra.graph_scope += f" {MICROSOFT.graph_shared_mail_scope}"
+    assert MICROSOFT.graph_shared_mail_scope in (await walk.sign_in(draft)).scopes
+    assert MICROSOFT.graph_shared_mail_scope in walk.entra.forms[-2]["scope"].split()
 
 
 def licences(*plans: tuple[str, str]) -> bytes:

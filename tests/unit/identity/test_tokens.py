@@ -12,6 +12,7 @@ from postroom.clock import DAY_US, MICROSECONDS, ManualClock
 from postroom.errors import SignInTroubleError, StoreUnavailableError, WrongStateError
 from postroom.identity.desk import CALLS_A_MINUTE, Resource
 from postroom.identity.draft_book import DRAFT_MAILBOX_ID, DraftBook
+from postroom.identity.providers import MICROSOFT
 from postroom.identity.sign_ins import Bearer, Password, SignInSource
 from postroom.identity.tokens import GrantBook, TokenKeeper
 from postroom.message import MailboxState
@@ -148,6 +149,18 @@ async def test_basic_hands_out_the_password_and_asks_nobody(stand: Stand) -> Non
     assert sign_in == Password("scanner@contoso.com", "planted")
     assert "planted" not in repr(sign_in)
     assert stand.calls == 0
+
+
+@pytest.mark.anyio
+async def test_a_token_for_graph_may_send_for_another_mailbox_where_that_was_granted(stand: Stand) -> None:
+    mail, shared = MICROSOFT.graph_mail_scope, MICROSOFT.graph_shared_mail_scope
+    stand.entra.graph_scope = f"{mail} {shared}"
+    for scopes, asked in (((mail,), False), ((mail, shared), True)):
+        stand.book.change(scopes=scopes, granted_at_us=stand.clock.now_us())
+        bearer = await stand.keeper.graph_sign_in_for(MAILBOX)
+        assert bearer.user == "shared@contoso.com", "the mailbox, with the member's token"
+        assert (shared in stand.entra.forms[-1]["scope"].split()) is asked
+        stand.clock.advance(3600)
 
 
 @pytest.mark.anyio

@@ -34,6 +34,8 @@ async def step_page(
         draft=draft,
         troubles=troubles or {},
         redirect_url=visit.rooms.redirect_url,
+        public_url=visit.rooms.public_url,
+        is_at_public_address=visit.is_at_public_address,
         **values,
     )
 

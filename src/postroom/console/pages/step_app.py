@@ -44,6 +44,5 @@ async def _page(visit: Visit, draft: MailServerDraft, troubles: Troubles) -> Res
         secret_end=draft.secret_ends_on or default_secret_end(visit.now_us),
         secret_ends={days: today + timedelta(days=days) for days in SECRET_DAYS},
         app_name=visit.rooms.settings.instance_name,
-        is_local=visit.rooms.public_url.startswith("http://localhost"),
-        browser_differs=visit.request.headers.get("host", "") not in visit.rooms.public_url,
+        is_pasted=not visit.rooms.redirect_url.startswith(f"{visit.rooms.public_url}/"),
     )

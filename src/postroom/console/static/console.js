@@ -141,6 +141,8 @@
   all("[data-tabs]").forEach(makeTabs);
   all("[data-reveal]").forEach(makeReveal);
   all("[data-shown-when-differs]").forEach(watchDifference);
+  // A proxy may hide from the server under which address the page was opened; the browser knows.
+  all("[data-public-origin]").forEach((hint) => { hint.hidden = location.origin === new URL(hint.dataset.publicOrigin).origin; });
   const summary = document.querySelector("[data-focus]");
   if (summary) summary.focus();
 
