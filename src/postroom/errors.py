@@ -2,7 +2,7 @@
 
 import msgspec
 
-from postroom.outcome import Stopped, TryLater
+from postroom.outcome import Failure, Stopped, TryLater
 
 
 class PostroomError(Exception):
@@ -83,6 +83,23 @@ class RefusalReply(msgspec.Struct, frozen=True):
     @property
     def smtp_reply(self) -> str:
         return f"{self.smtp_code} {self.enhanced} {self.text}"
+
+
+class SignInRefused(PostroomError):
+    """A person's sign-in is not taken; nothing of it was kept. Its text is the sentence for the person."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.text)
+        self.failure = failure
+
+    @property
+    def code(self) -> str:
+        """The stable word, such as `account_mismatch`."""
+        return self.failure.code
+
+    @property
+    def remedy_id(self) -> str:
+        return self.failure.remedy_id
 
 
 class SignInTroubleError(PostroomError):

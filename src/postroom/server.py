@@ -57,6 +57,7 @@ from postroom.identity.client_secret import ClientSecretDesk
 from postroom.identity.expiry_watch import ExpiryWatch
 from postroom.identity.redirects import redirect_url_for
 from postroom.identity.sign_in import SignIns
+from postroom.identity.sign_in_desk import SignInDesk
 from postroom.identity.tokens import TokenKeeper
 from postroom.metrics import Metrics
 from postroom.network import Internet, Network, Rehearsal, http_client
@@ -290,22 +291,25 @@ class Server:
         console = self._settings.console
         bound = await _listening("console.port", console.port, _bind(console.host, console.port))
         self.console_url = console.public_url.rstrip("/") or f"http://localhost:{bound.getsockname()[1]}"
+        sign_ins = SignIns(http, self._clock, network)
+        redirect_url = redirect_url_for(self.console_url, bound.getsockname()[1])
         rooms = ConsoleRooms(
             store=self.store,
             clock=self._clock,
             settings=self._settings,
             network=network,
             intake=intake,
-            sign_ins=SignIns(http, self._clock, network),
+            sign_ins=sign_ins,
             client_secrets=self._client_secrets,
             verify=partial(self._verify, network, http),
             public_url=self.console_url,
-            redirect_url=redirect_url_for(self.console_url, bound.getsockname()[1]),
+            redirect_url=redirect_url,
             pages_url=self.simulator_url,
             listeners=self._listener_addresses,
             shutdown=self._shutdown,
         )
-        api_room = self._make_api_room(intake)
+        desk = SignInDesk(sign_ins, self.store.mail_servers, self.store.mailboxes, redirect_url)
+        api_room = self._make_api_room(intake, desk)
         app = beside(make_app(rooms), make_api(api_room))
         listener = ConsoleListener(app, bound, is_behind_proxy=rooms.is_secure)
         self._doors.append(listener.stop)
@@ -316,7 +320,7 @@ class Server:
         if not await self.store.people.has_any():
             self.setup_url = f"{self.console_url}/setup?token={await self.store.people.make_setup_link_token()}"
 
-    def _make_api_room(self, intake: Intake) -> ApiRoom:
+    def _make_api_room(self, intake: Intake, sign_ins: SignInDesk) -> ApiRoom:
         """Guessing is counted together with that of the SMTP listeners."""
         return ApiRoom(
             store=self.store,
@@ -327,6 +331,7 @@ class Server:
             running=RunningRequests(),
             memory=BodyMemory(),
             client_secrets=self._client_secrets,
+            sign_ins=sign_ins,
             listeners=self._listener_addresses,
             shutdown=self._shutdown,
             monitors=Monitors(

@@ -30,6 +30,7 @@ MEANINGS = {
     "validation_error": "A field or parameter cannot be used; errors names each of them.",
     "invalid_attachment": "A file cannot be used; errors names it.",
     "client_secret_refused": "Microsoft does not accept the new client secret; the one that is used stays.",
+    "sign_in_refused": "The sign-in was not taken; errors has the reason as a word, and nothing was saved.",
     "idempotency_key_reused": "The key was used for another message.",
     "rate_limit_exceeded": "The app's messages a minute are used up, or too many wrong keys came from this address.",
     "upload_limit_reached": "The app's uploaded files wait to be sent, and may not become more.",

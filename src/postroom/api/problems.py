@@ -33,6 +33,7 @@ STATUS_OF = {
     "validation_error": 422,
     "invalid_attachment": 422,
     "client_secret_refused": 422,
+    "sign_in_refused": 422,
     "idempotency_key_reused": 422,
     "rate_limit_exceeded": 429,
     "upload_limit_reached": 429,

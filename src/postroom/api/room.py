@@ -24,6 +24,7 @@ from postroom.clock import Clock
 from postroom.ids import parse_public_id, public_id
 from postroom.outcome import Stopped
 from postroom.store import Store
+from postroom.store.records import MailServerDraft
 
 _UNKNOWN_FIELD = re.compile(r"unknown field `([^`]*)`")
 
@@ -45,6 +46,37 @@ class SecretDesk(Protocol):
         ...
 
 
+class BegunSignIn(Protocol):
+    """A sign-in that was begun."""
+
+    @property
+    def url(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def redirect_url(self) -> str: ...
+    @property
+    def expires_at_us(self) -> int: ...
+
+
+class SignInDesk(Protocol):
+    """Signing in to Microsoft: `postroom.identity.sign_in_desk.SignInDesk`. None is the draft of the page."""
+
+    redirect_url: str
+
+    async def begin(
+        self, mail_server_id: int | None, caller: str, from_address: str = "", *, chooses_account: bool = False
+    ) -> BegunSignIn: ...
+
+    async def complete(self, mail_server_id: int | None, caller: str, address: str) -> bool: ...
+
+    async def waiting_until_us(self, mail_server_id: int | None, caller: str) -> int | None: ...
+
+    async def settings(self, mail_server_id: int | None) -> MailServerDraft: ...
+
+    def permissions(self, draft: MailServerDraft) -> tuple[str, ...]: ...
+
+
 @dataclass(frozen=True)
 class ApiRoom:
     """Every object that the routes need."""
@@ -57,6 +89,7 @@ class ApiRoom:
     running: RunningRequests
     memory: BodyMemory
     client_secrets: SecretDesk
+    sign_ins: SignInDesk
     listeners: Callable[[], Sequence[ListenerAddress]]
     shutdown: asyncio.Event
     """Set when the server stops: no new mail is taken."""

@@ -11,6 +11,7 @@ from postroom.api import (
     client_secret,
     mail_servers,
     message_shapes,
+    oauth,
     reading,
     sending,
     sending_settings,
@@ -228,6 +229,21 @@ ROUTES: tuple[Route, ...] = (
         "POST", "/mail-servers/{mail_server_id}/secret/back", "settings:write", client_secret.go_back,
         "Go back to the client secret of before", "Mail servers", gives=client_secret.SecretShape,
         errors=(409, 422, 503),
+    ),
+    Route(
+        "GET", "/mail-servers/{mail_server_id}/oauth", "settings:read", oauth.show,
+        "Show who is signed in; `draft` is what is being set up", "Mail servers", gives=oauth.SignInShape,
+        errors=(409,),
+    ),
+    Route(
+        "POST", "/mail-servers/{mail_server_id}/oauth/start", "settings:write", oauth.start,
+        "Begin a sign-in: the page of Microsoft to open in any browser", "Mail servers", takes=oauth.AskedSignIn,
+        gives=oauth.BegunShape, errors=(409, 422),
+    ),
+    Route(
+        "POST", "/mail-servers/{mail_server_id}/oauth/complete", "settings:write", oauth.complete,
+        "Complete it with the address on which it ended", "Mail servers", takes=oauth.Completed,
+        gives=oauth.SignInShape, errors=(409, 422, 503),
     ),
     Route(
         "GET", "/routing-rules", "settings:read", mail_servers.list_rules, "Which mail goes which way",

@@ -84,6 +84,31 @@ def take_secret_back(answers: Answers, which: str) -> None:
     answers.show(answers.ask("POST", f"/mail-servers/{quoted(which)}/secret/back"), _secret_told)
 
 
+@mail_server.command("sign-in")
+@click.argument("which", default=WHICH)
+@click.option("--choose-account", is_flag=True, help="Microsoft asks which account, in place of suggesting one.")
+@speaks_to_server
+def sign_in(answers: Answers, which: str, choose_account: bool) -> None:
+    """Sign in to Microsoft as its mailbox, with a browser on any computer; `draft` is what is being set up.
+
+    Prints the page to open, and takes the address on which the sign-in ended: typed, or from standard input.
+    """
+    path = f"/mail-servers/{quoted(which)}/oauth"
+    begun = answers.ask("POST", f"{path}/start", json={"choose_account": choose_account})
+    # On standard error: standard output is for what came of it.
+    click.echo(_what_to_do(begun), err=True)
+    address = sys.stdin.readline() if not sys.stdin.isatty() else click.prompt("Address", prompt_suffix=": ", err=True)
+    answers.show(answers.ask("POST", f"{path}/complete", json={"redirected_url": address.strip()}), _signed_in_told)
+
+
+@mail_server.command("sign-in-state")
+@click.argument("which", default=WHICH)
+@speaks_to_server
+def sign_in_state(answers: Answers, which: str) -> None:
+    """Show who is signed in, and which permissions are missing."""
+    answers.show(answers.ask("GET", f"/mail-servers/{quoted(which)}/oauth"), _signed_in_told)
+
+
 @mail_server.command("remove")
 @click.argument("which")
 @speaks_to_server
@@ -91,6 +116,33 @@ def remove(answers: Answers, which: str) -> None:
     """Remove one; refused with the reason while anything needs it."""
     answers.ask("DELETE", f"/mail-servers/{quoted(which)}")
     answers.show({"removed": which}, lambda it: f"{it['removed']} was removed.")
+
+
+def _what_to_do(begun: dict[str, Any]) -> str:
+    return "\n".join(
+        (
+            "1. Open this page in a browser, on any computer, and sign in:",
+            "",
+            begun["authorize_url"],
+            "",
+            "2. The browser then shows an error page, or one that asks you to copy its address: as it should be.",
+            f"3. Copy the whole address of that page, and paste it here. It begins with {begun['redirect_url']}?",
+            f"   Finish by {moment(begun['expires_at'])} UTC.",
+        )
+    )
+
+
+def _signed_in_told(told: dict[str, Any]) -> str:
+    if not told["signed_in_as"]:
+        return f"Nobody is signed in as {told['username']}."
+    lines = [f"Signed in as {told['signed_in_as']}, {moment(told['signed_in_at'])} UTC. Access renews by itself."]
+    if told["was_repeated"]:
+        lines.append("This answer of Microsoft had been taken before: nothing was changed.")
+    if told["mailbox"] != told["username"]:
+        lines.append(f"Mail is sent as the mailbox {told['mailbox']}.")
+    if told["missing_permissions"]:
+        lines.append(f"Not granted: {', '.join(told['missing_permissions'])}.")
+    return "\n".join(lines)
 
 
 def _read_secret(file: TextIO | None) -> str:

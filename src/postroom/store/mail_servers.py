@@ -6,7 +6,7 @@ import msgspec
 
 from postroom.store.audit import note
 from postroom.store.database import Connection, Row, to_json
-from postroom.store.mailboxes import grant_of, seal_grant_secret
+from postroom.store.mailboxes import grant_of, note_sign_in, seal_grant_secret
 from postroom.store.reader import Reader
 from postroom.store.records import NEW, Authentication, MailServer, MailServerDraft
 from postroom.store.rows import mail_server_of, mailbox_of, to_json_or_none
@@ -122,11 +122,6 @@ class MailServers:
             return mail_server_of(after)
 
         return await self._writer.run(promote, wakes=True)
-
-
-def note_sign_in(connection: Connection, signed_in: MailServerDraft, who: str, from_address: str) -> None:
-    user = signed_in.user.user_principal_name if signed_in.user is not None else ""
-    note(connection, who, "signed in to Microsoft", signed_in.username, from_address=from_address, after=user)
 
 
 def draft_in(row: Row | None, vault: Vault) -> MailServerDraft | None:

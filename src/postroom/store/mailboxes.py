@@ -12,7 +12,7 @@ from postroom.store.expiries import Expiry, expiries_in
 from postroom.store.external import read_external_day, set_external_day, why_not_these_domains
 from postroom.store.pace import limits_of, why_not_these_limits
 from postroom.store.reader import Reader
-from postroom.store.records import Authentication, Grant, Mailbox, MailboxLimits
+from postroom.store.records import Authentication, Grant, Mailbox, MailboxLimits, MailServerDraft
 from postroom.store.rows import date_of, mailbox_of, texts_of, to_json_or_none, user_of
 from postroom.store.settling import open_mail_server
 from postroom.store.writer import Writer
@@ -77,6 +77,36 @@ class Mailboxes:
                 raise WrongStateError("The mailbox was disconnected or signed in anew meanwhile.")
 
         await self._writer.run(keep)
+
+    async def take_sign_in(self, mailbox_id: int, signed_in: MailServerDraft, who: str, from_address: str = "") -> bool:
+        """Use the yield of a new sign-in from now on; a mailbox that was stopped for its sign-in is ready again.
+
+        False, and nothing is kept, when it has been disconnected, or set up for another account or app, meanwhile.
+        """
+        sealed = seal_grant_secret(self._vault, "refresh_token", mailbox_id, signed_in.refresh_token)
+
+        def take(connection: Connection) -> bool:
+            if not connection.change(
+                "take_sign_in",
+                mailbox_id=mailbox_id,
+                tenant=signed_in.tenant,
+                client_id=signed_in.client_id,
+                username=signed_in.username,
+                authentication=signed_in.authentication,
+                refresh_token=sealed,
+                scopes=to_json(signed_in.scopes),
+                granted_at_us=signed_in.granted_at_us,
+                now_us=connection.now_us,
+            ):
+                return False
+            signed_in_user = to_json_or_none(signed_in.user)
+            connection.change("keep_signed_in_user", mailbox_id=mailbox_id, signed_in_user=signed_in_user)
+            if connection.only_row("mailbox", mailbox_id=mailbox_id)["cause"] == StopCause.SIGN_IN:
+                connection.change("resume_mailbox", mailbox_id=mailbox_id, now_us=connection.now_us)
+            note_sign_in(connection, signed_in, who, from_address)
+            return True
+
+        return await self._writer.run(take, wakes=True)
 
     async def stop(
         self,
@@ -176,6 +206,11 @@ class Mailboxes:
             note(connection, who, "disconnected", before["username"], before=before["state"])
 
         await self._writer.run(disconnect_mailbox, wakes=True)
+
+
+def note_sign_in(connection: Connection, signed_in: MailServerDraft, who: str, from_address: str) -> None:
+    user = signed_in.user.user_principal_name if signed_in.user is not None else ""
+    note(connection, who, "signed in to Microsoft", signed_in.username, from_address=from_address, after=user)
 
 
 def _set_up_mailbox(connection: Connection, mailbox_id: int) -> Row:

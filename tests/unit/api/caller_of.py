@@ -19,11 +19,14 @@ from postroom.api.memory import BodyMemory
 from postroom.api.room import ApiRoom
 from postroom.api.uploads import Uploads
 from postroom.clock import ManualClock
+from postroom.identity.sign_in_desk import SignInDesk
 from postroom.store import Store
 from postroom.store.records import SCOPES, App, AppSettings, MailServerDraft, MessageDetail
 from postroom.vault import Vault
+from tests.unit.identity.pretend_entra import PretendEntra
 from tests.unit.pretend_secrets import PretendSecrets
 
+REDIRECT_URL = "http://localhost:8025/oauth/callback"
 SENDER = "noreply@contoso.example"
 HEADER = {"subject": "Backup done", "text": "All 42 machines."}
 MAIL: dict[str, Any] = {"to": "ops@fabrikam.example", **HEADER}
@@ -39,6 +42,7 @@ class House:
     app: App
     key: str
     clock: ManualClock
+    entra: PretendEntra
 
     @property
     def store(self) -> Store:
@@ -66,6 +70,7 @@ async def open_house(folder: Path, **settings: Any) -> AsyncIterator[House]:
     try:
         await store.mail_servers.save(MailServerDraft(sender=SENDER, username=SENDER, refresh_token="x"), "test")
         intake = Intake(store, clock, "relay.example", 5_000_000)
+        entra = PretendEntra(clock)
         room = ApiRoom(
             store=store,
             clock=clock,
@@ -75,6 +80,7 @@ async def open_house(folder: Path, **settings: Any) -> AsyncIterator[House]:
             running=RunningRequests(),
             memory=BodyMemory(),
             client_secrets=PretendSecrets(store),
+            sign_ins=SignInDesk(entra.sign_ins(), store.mail_servers, store.mailboxes, REDIRECT_URL),
             listeners=lambda: [
                 ListenerAddress("Submission", "relay.example", "relay.example", 587, "STARTTLS", False),
                 ListenerAddress("Device", "relay.example", "relay.example", 2525, "none or STARTTLS", True),
@@ -86,7 +92,7 @@ async def open_house(folder: Path, **settings: Any) -> AsyncIterator[House]:
         )
         _, key = await store.api_keys.create(app.app_id, "test", SCOPES, None, "test")
         async with client_of(room, key) as client, client_of(room, None) as administrator:
-            yield House(room, client, administrator, app, key, clock)
+            yield House(room, client, administrator, app, key, clock, entra)
     finally:
         await store.close()
 

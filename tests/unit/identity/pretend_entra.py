@@ -3,13 +3,15 @@
 import json
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import httpx2
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
 from postroom.clock import MICROSECONDS, ManualClock
+from postroom.identity.sign_in import SignIns
+from postroom.network import Internet
 from postroom.store.records import MailServerDraft
 
 TENANT = "72f988bf-86f1-41af-91ab-2d7cd011db47"
@@ -76,6 +78,15 @@ class PretendEntra:
 
     def client(self) -> httpx2.AsyncClient:
         return httpx2.AsyncClient(transport=httpx2.MockTransport(self._answer))
+
+    def sign_ins(self) -> SignIns:
+        return SignIns(self.client(), self.clock, Internet())
+
+    def address_of(self, authorize_url: str, answer: str = "code=code-1") -> str:
+        """Where the sign-in ends that begins at this page."""
+        query = parse_qs(urlsplit(authorize_url).query)
+        self.nonce = query["nonce"][0]
+        return f"{query['redirect_uri'][0]}?{answer}&state={query['state'][0]}"
 
     def id_token(self) -> str:
         now = self.clock.now_us() // MICROSECONDS

@@ -125,5 +125,17 @@ SET tenant = excluded.tenant, client_id = excluded.client_id, client_secret = ex
 UPDATE grants SET refresh_token = :refresh_token, scopes = :scopes, renewed_at_us = :now_us
 WHERE mailbox_id = :mailbox_id AND (:granted_at_us IS NULL OR granted_at_us IS :granted_at_us)
 
+-- name: take_sign_in
+-- Only for the account and the app for which somebody signed in.
+UPDATE grants
+SET refresh_token = :refresh_token, scopes = :scopes, granted_at_us = :granted_at_us, renewed_at_us = :now_us
+WHERE mailbox_id = :mailbox_id AND tenant = :tenant AND client_id = :client_id
+  AND EXISTS (SELECT 1 FROM mailboxes
+              WHERE mailboxes.mailbox_id = grants.mailbox_id AND username = :username
+                AND authentication = :authentication)
+
+-- name: keep_signed_in_user
+UPDATE mailboxes SET signed_in_user = :signed_in_user WHERE mailbox_id = :mailbox_id
+
 -- name: erase_grant
 DELETE FROM grants WHERE mailbox_id = :mailbox_id
