@@ -6,7 +6,7 @@ import pytest
 from postroom.clock import DAY_US, HOUR_US, MICROSECONDS, MINUTE_US
 from postroom.errors import WrongStateError
 from postroom.message import MailboxState
-from postroom.outcome import StopCause
+from postroom.outcome import Failure, FailureClass, Refused, StopCause
 from postroom.store.records import Authentication, EmailType, Lease, MailServer
 from postroom.store.rerouting import AHEAD
 from postroom.store.routing import RuleKind
@@ -234,6 +234,44 @@ async def test_large_mail_goes_by_graph_where_that_was_switched_on(
     await ready.write("UPDATE messages SET size_bytes = 100000000")
     [lease] = await ready.store.outbox.lease_due(10)
     assert lease.mail_server.mail_server_id == (graph.mail_server_id if way == "Graph" else FIRST)
+
+
+UNFIT = Refused(Failure(FailureClass.SIZE, "graph_too_large", "It is signed as a whole.", "graph_too_large"))
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+async def test_what_only_graph_cannot_send_goes_another_way_and_never_comes_back(
+    ready: KeptStore, is_stopped: bool
+) -> None:
+    graph = await ready.add_mail_server("Graph", email_type=EmailType.GRAPH, takes_large_mail=True)
+    await ready.store.ways.set_alternatives(graph.mail_server_id, [FIRST], "anna")
+    await ready.store.ways.make_default(graph.mail_server_id, "anna")
+    new = msgspec.structs.replace(ready.message("a@x.example"), names_only_recipients=True)
+    await ready.store.outbox.keep(new)
+    lease = await ready.lease_one()
+    assert lease.mail_server.name == "Graph"
+    if is_stopped:
+        stop = "state = 'stopped', cause = 'sign-in', ready_since_us = NULL"
+        await ready.write(f"UPDATE mailboxes SET {stop} WHERE mailbox_id = {MAILBOX_ID}")
+    await ready.settle(lease, UNFIT)
+    if is_stopped:
+        assert await ready.store.outbox.lease_due(10) == [], "Graph could, if it were asked again"
+        assert await ready.states(new.message_id) == ["deferred"]
+        return
+    moved = await ready.lease_one()
+    assert moved.mail_server.mail_server_id == FIRST
+    name = moved.mail_server.name or moved.mail_server.host
+    sentence = f"Goes through {name}, because Microsoft Graph cannot send it as it is."
+    assert await told(ready, new.message_id) == [sentence]
+
+
+async def test_what_only_graph_cannot_send_fails_where_there_is_no_other_way(ready: KeptStore) -> None:
+    graph = await ready.add_mail_server("Graph", email_type=EmailType.GRAPH)
+    await ready.store.ways.make_default(graph.mail_server_id, "anna")
+    new = msgspec.structs.replace(ready.message("a@x.example"), names_only_recipients=True)
+    await ready.store.outbox.keep(new)
+    await ready.settle(await ready.lease_one(), UNFIT)
+    assert await ready.states(new.message_id) == ["failed"]
 
 
 # ---- a way that is stopped alone

@@ -17,7 +17,7 @@ from postroom.store.database import Connection, Row, to_json
 from postroom.store.pace import GRAPH_LARGE_LIMIT_BYTES, GRAPH_MESSAGE_LIMIT_BYTES, pace_of
 from postroom.store.records import EmailType, Mailbox, MailServer
 from postroom.store.refused_senders import BELIEVED_US
-from postroom.store.rows import mailbox_of, ready_us
+from postroom.store.rows import mail_server_of, mailbox_of, ready_us
 from postroom.store.slots import count_used_slots
 from postroom.store.timeline import add_entries
 from postroom.store.turns import Place, give_turns
@@ -39,6 +39,26 @@ def reroute(connection: Connection, mail_servers: Mapping[int, MailServer]) -> N
     places |= {other for server in with_alternatives for other in server.alternatives}
     for mail_server_id in sorted(places):
         mover.move_from(mail_servers[mail_server_id])
+
+
+def find_way_for_unfit(connection: Connection, delivery_id: int, mail_server_id: int) -> int | None:
+    """The mail server by which a message may go that Graph cannot send as it is; one that can send now is preferred."""
+    mover = _read_mover(connection)
+    home = mover.home_of(delivery_id)
+    return mover.choose_for_unfit(home, mail_server_id) if home is not None else None
+
+
+def move_unfit(connection: Connection, delivery_id: int, mail_server_id: int, target_id: int) -> None:
+    """Move it there, for good: whether that way can send now makes no difference, as Graph never can."""
+    connection.change("note_unfit_for_graph", delivery_id=delivery_id)
+    row = connection.row("unfit_delivery", delivery_id=delivery_id)
+    if row is not None:
+        _read_mover(connection).move_one(row, mail_server_id, target_id)
+
+
+def _read_mover(connection: Connection) -> "_Mover":
+    servers = {row["mail_server_id"]: mail_server_of(row) for row in connection.rows("mail_servers_by_id")}
+    return _Mover(connection, servers, {row["mailbox_id"]: row for row in connection.rows("mailboxes")})
 
 
 class _Way(msgspec.Struct, frozen=True):
@@ -72,6 +92,27 @@ class _Mover:
             self._move(way, "movable_of_refused_senders", f"{_name(server)} refused its sender lately")
         elif server.email_type is EmailType.GRAPH:
             self._move(way, OF_GRAPH, "Microsoft Graph has no envelope or cannot take its size")
+
+    def home_of(self, delivery_id: int) -> "_Way | None":
+        row = self._connection.row("home_of_delivery", delivery_id=delivery_id)
+        return self._ways.get(row["home"]) if row is not None else None
+
+    def choose_for_unfit(self, home: "_Way", mail_server_id: int) -> int | None:
+        candidates = (home.server.mail_server_id, *home.server.alternatives)
+        ways = [self._ways[each] for each in candidates if each in self._ways]
+        fitting = [
+            way
+            for way in ways
+            if way.server.email_type is not EmailType.GRAPH
+            and way.server.is_set_up
+            and way.server.mail_server_id != mail_server_id
+        ]
+        chosen = next((way for way in fitting if self._can_send(way)), fitting[0] if fitting else None)
+        return chosen.server.mail_server_id if chosen is not None else None
+
+    def move_one(self, row: Row, origin_id: int, target_id: int) -> None:
+        reason = "Microsoft Graph cannot send it as it is"
+        self._put([row], self._ways[origin_id], self._ways[target_id], reason)
 
     def _has_refused_senders(self, server: MailServer) -> bool:
         found = self._connection.row(

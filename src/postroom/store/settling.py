@@ -16,12 +16,15 @@ from postroom.store.notices_due import failed_recipients, plan_failure_notices
 from postroom.store.pace import learn
 from postroom.store.records import Lease, Settlement
 from postroom.store.refused_senders import remember_senders
+from postroom.store.rerouting import find_way_for_unfit, move_unfit
 from postroom.store.rows import mailbox_of, to_json_or_none
 from postroom.store.slots import rest_slots
 from postroom.store.suspects import BROUGHT_US_DOWN, clear_suspects, count_crashes, is_held_for_crashes
 from postroom.store.timeline import add_entries
 
 UNKNOWN_PAUSE_US = MINUTE_US
+UNFIT_FOR_GRAPH = frozenset({"graph_too_large", "graph_does_not_fit"})
+"""Of failures that another way does not share."""
 QUARTER_US = 15 * MINUTE_US
 
 INTERRUPTED = Failure(
@@ -147,6 +150,7 @@ def _find_trouble(request: SettleRequest, row: Row | None, recipients: Sequence[
 def _settle(connection: Connection, held: Sequence[_Held]) -> None:
     if not held:
         return
+    held, other_ways = _spare_unfit(connection, held)
     moves = [
         _move(connection.now_us, each.row, recipient, each.outcomes[recipient["recipient_id"]])
         for each in held
@@ -159,6 +163,8 @@ def _settle(connection: Connection, held: Sequence[_Held]) -> None:
         "end_attempts", attempts=to_json([_ended_attempt(each) for each in held]), now_us=connection.now_us
     )
     restage(connection, [each.row["delivery_id"] for each in held])
+    for delivery_id, (mail_server_id, target_id) in other_ways.items():
+        move_unfit(connection, delivery_id, mail_server_id, target_id)
     rest_slots(connection, [each.row for each in held])
     summarise(connection, [each.row["message_id"] for each in held])
     for each in held:
@@ -168,6 +174,30 @@ def _settle(connection: Connection, held: Sequence[_Held]) -> None:
     plan_failure_notices(connection, failed_recipients([(each.row, each.recipients, each.outcomes) for each in held]))
     _count_unknown(connection, held)
     _tell_held(connection, held)
+
+
+def _spare_unfit(connection: Connection, held: Sequence[_Held]) -> tuple[list[_Held], Mapping[int, tuple[int, int]]]:
+    """What only Graph cannot send is not failed where it may go another way; by delivery, from where to where."""
+    spared: list[_Held] = []
+    ways: dict[int, tuple[int, int]] = {}
+    for each in held:
+        delivery_id, mail_server_id = each.row["delivery_id"], each.row["mail_server_id"]
+        is_unfit = bool(each.outcomes) and all(_is_unfit(outcome) for outcome in each.outcomes.values())
+        target_id = find_way_for_unfit(connection, delivery_id, mail_server_id) if is_unfit else None
+        if target_id is not None:
+            ways[delivery_id] = mail_server_id, target_id
+            outcomes = {key: _at_once(outcome, connection.now_us) for key, outcome in each.outcomes.items()}
+            each = each._replace(outcomes=outcomes)
+        spared.append(each)
+    return spared, ways
+
+
+def _is_unfit(outcome: Outcome) -> bool:
+    return isinstance(outcome, Refused) and outcome.failure.code in UNFIT_FOR_GRAPH
+
+
+def _at_once(outcome: Outcome, now_us: int) -> Outcome:
+    return TryLater(outcome.failure, now_us) if isinstance(outcome, Refused) else outcome
 
 
 def _move(now_us: int, row: Row, recipient: Row, outcome: Outcome) -> _Move:
@@ -280,6 +310,8 @@ def open_mail_server(connection: Connection, mail_server_id: int) -> None:
 def _proves_the_mailbox(outcome: Outcome) -> bool:
     """Whoever answers about a message has let us sign in: a refused or delayed message is no reason to stay stopped."""
     if isinstance(outcome, Refused | TryLater):
+        if outcome.failure.code in UNFIT_FOR_GRAPH:
+            return False  # nobody was asked
         return outcome.failure.failure_class is not FailureClass.LOCAL
     return isinstance(outcome, Sent)
 

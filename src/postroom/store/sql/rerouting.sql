@@ -24,6 +24,7 @@ WHERE coalesce(given.home_mail_server_id, given.mail_server_id) IN (SELECT value
                     AND refused_senders.sender = lower(messages.header_from))
   AND (NOT :needs_to_fit_graph
        OR (messages.names_only_recipients AND messages.size_bytes <= :graph_limit_bytes AND given.open_recipients = messages.recipient_count
+           AND NOT given.is_unfit_for_graph
            AND NOT EXISTS (SELECT 1 FROM attempts
                            WHERE attempts.message_id = given.message_id AND attempts.mail_server_id <> :target_id
                              AND attempts.outcomes LIKE '%"type":"unknown"%')))
@@ -47,6 +48,7 @@ WHERE coalesce(given.home_mail_server_id, given.mail_server_id) IN (SELECT value
                     AND refused_senders.sender = lower(messages.header_from))
   AND (NOT :needs_to_fit_graph
        OR (messages.names_only_recipients AND messages.size_bytes <= :graph_limit_bytes AND given.open_recipients = messages.recipient_count
+           AND NOT given.is_unfit_for_graph
            AND NOT EXISTS (SELECT 1 FROM attempts
                            WHERE attempts.message_id = given.message_id AND attempts.mail_server_id <> :target_id
                              AND attempts.outcomes LIKE '%"type":"unknown"%')))
@@ -63,9 +65,22 @@ FROM (
 CROSS JOIN messages ON messages.message_id = given.message_id
 WHERE coalesce(given.home_mail_server_id, given.mail_server_id) IN (SELECT value FROM json_each(:homes))
   AND NOT :needs_to_fit_graph
-  AND (NOT messages.names_only_recipients OR messages.size_bytes > :graph_limit_bytes
+  AND (NOT messages.names_only_recipients OR messages.size_bytes > :graph_limit_bytes OR given.is_unfit_for_graph
        OR given.open_recipients < messages.recipient_count)
 ORDER BY given.lane, given.turn, given.delivery_id LIMIT :limit
+
+-- name: home_of_delivery
+SELECT coalesce(home_mail_server_id, mail_server_id) AS home FROM deliveries WHERE delivery_id = :delivery_id
+
+-- name: unfit_delivery
+SELECT deliveries.delivery_id, deliveries.message_id, deliveries.lane, messages.app_id,
+       coalesce(deliveries.home_mail_server_id, deliveries.mail_server_id) AS home
+FROM deliveries
+CROSS JOIN messages ON messages.message_id = deliveries.message_id
+WHERE deliveries.delivery_id = :delivery_id AND deliveries.stage = 'due'
+
+-- name: note_unfit_for_graph
+UPDATE deliveries SET is_unfit_for_graph = 1 WHERE delivery_id = :delivery_id
 
 -- name: move_deliveries
 UPDATE deliveries
