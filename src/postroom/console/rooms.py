@@ -32,6 +32,10 @@ class SignInDesk(Protocol):
         """An attempt, with the page of Microsoft to open; with `select_account` Microsoft asks which account."""
         ...
 
+    def subject_of(self, state: str) -> str:
+        """For what the attempt of this state signs in; empty when there is none."""
+        ...
+
     async def complete(self, seat: Seat, params: Mapping[str, str]) -> SignedIn:
         """What came of it, after `keep` took it; SignInRefused when nothing may be saved."""
         ...

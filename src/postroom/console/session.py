@@ -10,6 +10,8 @@ from postroom.clock import MICROSECONDS, Clock
 from postroom.store.records import Session
 
 SESSION_COOKIE = "postroom_session"
+LINK_COOKIE = "postroom_link"
+"""Whoever opened a link to sign in to Microsoft for somebody else."""
 VISIT_COOKIE = "postroom_visit"
 """Holds the form token of people who have not signed in yet."""
 
@@ -41,6 +43,20 @@ def visit_token(request: Request, is_secure: bool) -> str:
 
 def give_visit(response: Response, token: str, is_secure: bool) -> None:
     response.set_cookie(_name(VISIT_COOKIE, is_secure), token, httponly=True, samesite="strict", secure=is_secure)
+
+
+def link_cookie(request: Request, is_secure: bool) -> tuple[str, str]:
+    """The token of a colleague's link, and what this browser alone knows; both empty when it opened none."""
+    token, _, own = request.cookies.get(_name(LINK_COOKIE, is_secure), "").partition(".")
+    return token, own
+
+
+def give_link(response: Response, token: str, is_secure: bool) -> None:
+    """Lax, because Microsoft's sign-in returns here by a link from elsewhere; with a secret of this browser's own."""
+    value = f"{token}.{secrets.token_urlsafe(24)}"
+    response.set_cookie(
+        _name(LINK_COOKIE, is_secure), value, max_age=86_400, httponly=True, samesite="lax", secure=is_secure
+    )
 
 
 def _name(name: str, is_secure: bool) -> str:

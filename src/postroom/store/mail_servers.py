@@ -59,15 +59,22 @@ class MailServers:
 
         await self._writer.run(renew)
 
-    async def take_sign_in(self, signed_in: MailServerDraft, who: str, from_address: str = "") -> bool:
-        """Keep the yield of a sign-in in the draft; what was entered meanwhile stays.
+    async def take_sign_in(
+        self, signed_in: MailServerDraft, who: str, from_address: str = "", *, link_id: int | None = None
+    ) -> bool:
+        """Keep the yield of a sign-in in the draft; what was entered meanwhile stays. A link by which it came is used.
 
-        False, and nothing is kept, when the draft has gone or has become one for another account or app.
+        False, and nothing is kept, when the draft has gone or has become one for another account or app, or the link
+        cannot be used any more.
         """
 
         def take(connection: Connection) -> bool:
             present = draft_in(connection.row("draft"), self._vault)
             if present is None or not present.signs_in_as(signed_in):
+                return False
+            if link_id is not None and not connection.change(
+                "use_sign_in_link", link_id=link_id, now_us=connection.now_us
+            ):
                 return False
             sealed = seal_draft(present.with_sign_in_of(signed_in), self._vault)
             connection.change("keep_draft", draft=sealed, now_us=connection.now_us)

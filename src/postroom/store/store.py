@@ -27,6 +27,7 @@ from postroom.store.reader import Reader
 from postroom.store.refused_clients import RefusedClients
 from postroom.store.refused_senders import RefusedSenders
 from postroom.store.sending_settings import SendingSettingsTable
+from postroom.store.sign_in_links import SignInLinks
 from postroom.store.ways import Ways
 from postroom.store.writer import InlineWriter, ThreadWriter, Writer
 from postroom.vault import Vault
@@ -83,6 +84,7 @@ class Store:
         self.api_keys: ApiKeys = ApiKeys(writer, reader, clock)
         self.refused_clients: RefusedClients = RefusedClients(writer, reader)
         self.refused_senders: RefusedSenders = RefusedSenders(reader)
+        self.sign_in_links: SignInLinks = SignInLinks(writer, reader)
         self.people: People = People(writer, reader, calls.hashing)
         self.audit: Audit = Audit(writer, reader)
         self.canaries: Canaries = Canaries(reader)

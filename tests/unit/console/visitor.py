@@ -18,7 +18,7 @@ from postroom.console.app import make_app
 from postroom.console.rooms import ConsoleRooms
 from postroom.identity.pasted import read_pasted_address
 from postroom.identity.redirects import redirect_url_for
-from postroom.identity.refused import SignInRefused
+from postroom.identity.refused import SignInRefused, refuse
 from postroom.identity.sign_in import Begun, KeepSignIn, Seat, SignedIn
 from postroom.network import Internet
 from postroom.settings import Settings
@@ -59,11 +59,16 @@ class PretendSignIns:
         self.keep = keep
         return Begun(AUTHORIZE_URL, "1", redirect_url, 900_000_000)
 
+    def subject_of(self, state: str) -> str:
+        return self.started[-1][1].subject if self.started else ""
+
     async def complete(self, seat: Seat, params: Mapping[str, str]) -> SignedIn:
         if self.refusal is not None:
             raise self.refusal
         draft, started_by, _redirect_url, _select = self.started[-1]
-        assert (started_by, params["code"]) == (seat, "good")
+        if started_by != seat:
+            raise refuse("sign_in_elsewhere", "This sign-in was begun in another browser.", "sign_in_restart")
+        assert params["code"] == "good"
         signed_in = replace(
             draft, refresh_token="refresh", scopes=("SMTP.Send", "User.Read"), user=USER, granted_at_us=1
         )

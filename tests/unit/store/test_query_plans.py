@@ -13,7 +13,16 @@ from tests.unit.store.open_connection import migrated
 
 # Tables with one row, one row a mailbox, one a state, at most two an app, or a bound of their own.
 FEW_ROWS = {
-    *("mailboxes", "grants", "mail_servers", "instance", "recipient_counts", "setup_links", "mail_server_drafts"),
+    *(
+        "mailboxes",
+        "grants",
+        "mail_servers",
+        "instance",
+        "recipient_counts",
+        "setup_links",
+        "sign_in_links",
+        "mail_server_drafts",
+    ),
     *("apps", "credentials", "refused_clients", "sending_settings", "canaries", "routing_rules"),
     "finished_totals",  # states by classes of failure
 }

@@ -1,8 +1,11 @@
 """Step Sign in: to Microsoft as the mailbox, and back with what it yields; by itself, or with a pasted address."""
 
+from urllib.parse import urlsplit
+
 from starlette.responses import RedirectResponse, Response
 
 from postroom.console.drafts import missing_before_check, permissions_of
+from postroom.console.pages import colleague
 from postroom.console.pages.step import load_draft, step_page
 from postroom.console.visit import Visit
 from postroom.identity.refused import SignInRefused
@@ -46,6 +49,10 @@ async def begin_elsewhere(visit: Visit) -> Response:
 
 async def complete(visit: Visit) -> Response:
     """Back from Microsoft: the sign-in is in the draft, or the page says why not; then nothing of it is kept."""
+    subject = visit.rooms.sign_ins.subject_of(visit.asked("state"))
+    is_only_colleague = visit.session is None and colleague.has_link(visit)
+    if is_only_colleague or subject.startswith(f"{colleague.SUBJECT} "):
+        return await colleague.complete(visit)
     if visit.session is None:
         return await visit.page("sign_in_elsewhere.html", status=403)
     await visit.desk.verifications.close()
@@ -65,6 +72,20 @@ async def paste(visit: Visit) -> Response:
     except SignInRefused as refused:
         return await _page(visit, await load_draft(visit), refused)
     return _say_done(visit, signed_in)
+
+
+async def make_link(visit: Visit) -> Response:
+    """For a colleague who has the password; shown once."""
+    draft = await load_draft(visit)
+    if to_do := _step_before(draft):
+        return visit.go(to_do)
+    token = await visit.rooms.store.sign_in_links.make(draft, visit.who, visit.address)
+    return await _page(visit, draft, link_url=f"{visit.rooms.public_url}{colleague.HERE}#token={token}")
+
+
+async def withdraw_link(visit: Visit) -> Response:
+    await visit.rooms.store.sign_in_links.revoke(visit.who, visit.address)
+    return visit.go(HERE)
 
 
 def _say_done(visit: Visit, signed_in: SignedIn) -> Response:
@@ -93,8 +114,13 @@ def _seat(visit: Visit) -> Seat:
 
 
 async def _page(
-    visit: Visit, draft: MailServerDraft, refused: SignInRefused | None = None, begun: Begun | None = None
+    visit: Visit,
+    draft: MailServerDraft,
+    refused: SignInRefused | None = None,
+    begun: Begun | None = None,
+    link_url: str = "",
 ) -> Response:
+    link = await visit.rooms.store.sign_in_links.newest()
     values = {
         "username": draft.username,
         "mailbox": draft.mailbox_address or draft.username,
@@ -115,6 +141,10 @@ async def _page(
         returns=visit.sign_in_returns,
         # The attempt lives on when only the wrong address was pasted.
         is_paste_again=failure is not None and failure.remedy_id == "sign_in_paste",
+        made_link=link,
+        link_is_open=link is not None and link.is_open(visit.now_us) and link.fits(draft),
+        link_url=link_url,
+        is_public_local=urlsplit(visit.rooms.public_url).hostname == "localhost",
         permissions=permissions_of(draft),
         granted=[scope.rpartition("/")[2] for scope in draft.scopes],
     )
