@@ -22,7 +22,7 @@ from tests.journeys.prepared import (
 
 pytestmark = pytest.mark.anyio
 
-PERMISSIONS = ("Mail.Send", "offline_access")
+PERMISSIONS = ("Mail.Send", "Mail.ReadWrite", "offline_access")
 CHECKS = ("DNS", "HTTPS", "Token", "Sign in", "Sender", "Recipient")
 
 
@@ -31,7 +31,10 @@ async def test_the_whole_set_up(person: Person) -> None:
     await person.become_administrator()
     await person.link("Mail Server").click()
     await person.button("Set up the mail server").click()
+    by_draft = person.field("Also send large messages by Microsoft Graph")
+    await expect(by_draft).not_to_be_visible()
     await person.field("Email Type").select_option(label="Microsoft Graph")
+    await by_draft.check()
     await person.button("Continue").click()
     await person.enter_addresses()
     await person.choose_method("OAuth")
@@ -52,6 +55,13 @@ async def test_the_whole_set_up(person: Person) -> None:
     await person.page.get_by_text("Show the conversation").click()
     await person.sees("Graph puts the time of sending in place of Date.")
     await expect(person.pill).to_contain_text("Sending normally")
+
+    tenant = simulator_of(person.server).tenant
+    large = compose_mail(SCANNER, (OPS,), "Large")
+    large.add_attachment(bytes(4_000_000), maintype="application", subtype="pdf", filename="a.pdf")
+    await hand_in(person.server, login, password, large)
+    await until(lambda: len(tenant.messages) == 3, "the large message has arrived")
+    assert len(tenant.messages[-1].content) > 4_000_000
 
 
 async def add_graph(server: Server) -> MailServer:

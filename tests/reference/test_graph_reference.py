@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from joserfc.jwk import RSAKey
 
-from postroom.deliver.graph_answers import RULES, GraphAnswer, outcome_of_answer
+from postroom.deliver.graph_answers import RULES, GraphAnswer, outcome_of_answer, outcome_of_step
 from postroom.outcome import Refused, Sent, Stopped, TryLater, Unknown
 from postroom.remedies import remedy
 from postroom.simulator.clock import SimulatorClock
@@ -56,6 +56,23 @@ def test_an_error_means_for_the_mail_what_the_reference_says(entry: dict[str, An
     }
     assert found == {name: entry.get(name) for name in found}
     assert remedy(entry["remedy"])
+
+
+@pytest.mark.parametrize(
+    "entry", [entry for entry in ENTRIES if "before_sending" in entry], ids=lambda entry: str(entry["id"])
+)
+def test_before_a_large_message_is_sent_an_error_means_what_the_reference_says(entry: dict[str, Any]) -> None:
+    answer, expected = GraphAnswer(entry["status"], entry["code"], entry["message"]), dict(entry["before_sending"])
+    is_upload = expected.pop("step") == "upload"
+    outcome = outcome_of_step(answer, server="graph.microsoft.com", now_us=0, command="POST", is_upload=is_upload)
+    found = {
+        "outcome": OUTCOMES[type(outcome)],
+        "failure": outcome.failure.code,
+        "remedy": outcome.failure.remedy_id,
+        **({"cause": outcome.cause.value} if isinstance(outcome, Stopped) else {}),
+    }
+    assert found == expected
+    assert remedy(expected["remedy"])
 
 
 def test_every_rule_is_met_by_some_answer() -> None:
