@@ -1,8 +1,8 @@
-"""After a crash what was in flight is tried one at a time, until the message that brings us down is held."""
+"""After a crash what was in flight is tried one at a time and alone, until the message that brings us down is held."""
 
 import pytest
 
-from postroom.clock import DAY_US
+from postroom.clock import DAY_US, MINUTE_US
 from postroom.message import Lane
 from postroom.outcome import StopCause, Unknown
 from postroom.store.faults import Crash
@@ -77,14 +77,45 @@ async def test_what_was_in_flight_at_a_crash_goes_one_at_a_time_and_everybody_el
     await machine.crash()
     others = [await machine.kept.keep() for _ in range(2)]
 
-    [first, *beside] = await machine.lease()
-    assert (first.message_id, [lease.message_id for lease in beside]) == (suspects[0], others)
-    assert await machine.leased() == [], "one suspect at a time"
-    await machine.kept.settle(first, SENT)
-    [second] = await machine.lease()
-    assert second.message_id == suspects[1]
-    await machine.kept.settle(second, REFUSED)
-    assert await machine.leased() == suspects[2:]
+    for suspect, outcome in zip(suspects, (SENT, REFUSED, SENT), strict=True):
+        [lease] = await machine.lease()
+        assert lease.message_id == suspect
+        assert await machine.leased() == [], "nothing begins beside it"
+        await machine.kept.settle(lease, outcome)
+    assert await machine.leased() == others
+
+
+async def test_a_suspect_waits_until_it_is_alone(machine: Machine) -> None:
+    suspect = await machine.kept.keep()
+    await machine.lease()
+    await machine.crash()
+    machine.kept.clock.advance(-110)  # it is not due yet: others go
+    other = await machine.kept.keep()
+    [flying] = await machine.lease()
+    assert flying.message_id == other
+    machine.kept.clock.advance(55)
+    await machine.kept.keep()
+    assert await machine.leased() == [], "nothing new begins"
+    await machine.kept.settle(flying, SENT)
+    assert await machine.leased() == [suspect]
+
+
+async def test_nobody_waits_longer_than_a_minute_for_who_hangs_in_a_mail_server(machine: Machine) -> None:
+    suspect, other = [await machine.kept.keep() for _ in range(2)]
+    assert await machine.leased() == [suspect, other]
+    await machine.crash()
+    machine.kept.clock.advance(-110)
+    slow = await machine.kept.keep()
+    assert await machine.leased() == [slow]
+    machine.kept.clock.advance(65)
+    assert await machine.leased() == [suspect], "it has waited for the slow one long enough"
+    new = await machine.kept.keep()
+    # Its second attempt: it has two minutes.
+    assert await machine.kept.store.outbox.next_due_at_us() == machine.kept.clock.now_us() + 2 * MINUTE_US
+    machine.kept.clock.advance(119)
+    assert await machine.leased() == []
+    machine.kept.clock.advance(1)
+    assert await machine.leased() == [new], "but no second suspect"
 
 
 async def test_the_message_that_brings_us_down_is_held_at_the_third_crash_and_the_others_are_sent(
@@ -111,6 +142,22 @@ async def test_the_message_that_brings_us_down_is_held_at_the_third_crash_and_th
     assert failure.text.startswith("Postroom went down 3 times while this was being sent")
     assert [entry.text for entry in detail.timeline if entry.kind == "held"] == [f"Held: {failure.text}"]
     assert all(isinstance(outcome, Unknown) for attempt in detail.attempts for _, outcome in attempt.outcomes)
+
+
+async def test_only_a_crash_alone_counts(machine: Machine) -> None:
+    poison, bystander = [await machine.kept.keep() for _ in range(2)]
+    await machine.lease()
+    await machine.crash()
+    assert (await machine.crashes(poison), await machine.crashes(bystander)) == (1, 1)
+    assert await machine.leased() == [poison]
+    await machine.crash()
+    assert (await machine.crashes(poison), await machine.crashes(bystander)) == (2, 1)
+    assert await machine.leased() == [bystander]
+    machine.kept.clock.advance(120)  # it hangs in its mail server, so that others go beside it
+    other = await machine.kept.keep()
+    assert await machine.leased() == [other]
+    await machine.crash()
+    assert (await machine.crashes(poison), await machine.crashes(bystander)) == (2, 1)
 
 
 async def test_who_was_in_the_fewest_crashes_goes_first(machine: Machine) -> None:
@@ -178,7 +225,7 @@ async def test_what_a_person_releases_is_tried_alone_and_held_at_once_when_we_go
         await machine.crash()
     await machine.kept.store.outbox.release(poison, "anna")
     urgent = await machine.kept.keep(lane=Lane.HIGH)
-    assert await machine.leased() == [urgent, poison]
+    assert await machine.leased() == [poison]
     await machine.crash()
     assert (await machine.kept.states(poison), await machine.kept.states(urgent)) == (["held"], ["queued"])
 

@@ -12,6 +12,7 @@ from postroom.store.pace import next_recovery_us, pace_of
 from postroom.store.records import Mailbox, MailServer
 from postroom.store.rows import mail_server_of, mailbox_of
 from postroom.store.slots import slot_is_free_at_us
+from postroom.store.suspects import trial_is_over_at_us
 
 
 def next_due_at_us(connection: Connection) -> int | None:
@@ -19,8 +20,10 @@ def next_due_at_us(connection: Connection) -> int | None:
     mail_servers = {row["mail_server_id"]: mail_server_of(row) for row in connection.rows("mail_servers_by_id")}
     ways = {row["mail_server_id"]: row for row in connection.rows("ways_with_mail")}
     times = [connection.only_row("next_scheduled")["at_us"]]
+    alone_until_us = trial_is_over_at_us(connection)
     for row in connection.rows("mailboxes_with_mail"):
-        times += [row["expires_at_us"], _sends_at_us(connection, row, mail_servers, ways)]
+        sends_at_us = _sends_at_us(connection, row, mail_servers, ways)
+        times += [row["expires_at_us"], None if sends_at_us is None else max(sends_at_us, alone_until_us)]
     return min((time for time in times if time is not None), default=None)
 
 

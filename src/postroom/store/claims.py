@@ -15,7 +15,7 @@ from postroom.store.rerouting import reroute
 from postroom.store.rows import dsn_of, mail_server_of, mailbox_of, ready_us
 from postroom.store.settling import end_expired_leases, restage, summarise
 from postroom.store.slots import find_free_slots, use_slots
-from postroom.store.suspects import suspect_that_may_go
+from postroom.store.suspects import Trial, by_mailbox, find_trial
 from postroom.store.turns import note_claimed, queue_again
 
 LEASE_US = 15 * MINUTE_US  # outlasts the longest reply timeout, 10 minutes (RFC 5321 4.5.3.2.6)
@@ -30,14 +30,30 @@ def lease_due(connection: Connection, owner: str, limit: int, faults: FaultPoint
     _queue_scheduled(connection)
     mail_servers = {row["mail_server_id"]: mail_server_of(row) for row in connection.rows("mail_servers_by_id")}
     reroute(connection, mail_servers)
-    in_flight = count_in_flight(connection)
+    trial = find_trial(connection)
+    if trial.is_alone:
+        return []
+    claimer = _Claimer(connection, owner, mail_servers)
+    mailboxes = connection.rows("mailboxes_that_may_send", now_us=connection.now_us)
+    if trial.suspects and (tried := _try_a_suspect(claimer, mailboxes, trial)) is not None:
+        return tried
     leases: list[Lease] = []
-    for row in connection.rows("mailboxes_that_may_send", now_us=connection.now_us):
+    for row in mailboxes:
         if len(leases) >= limit:
             break
-        of_mailbox = in_flight.get(row["mailbox_id"], {})
-        leases += _lease_of_mailbox(connection, owner, row, mail_servers, of_mailbox, limit - len(leases))
+        leases += claimer.lease(row, limit - len(leases))
     return leases
+
+
+def _try_a_suspect(claimer: "_Claimer", mailboxes: Sequence[Row], trial: Trial) -> list[Lease] | None:
+    """The first that can be sent now goes, or waits with everybody until it is alone; None when none can."""
+    for suspect, row in by_mailbox(trial.suspects, mailboxes):
+        if trial.must_wait:
+            if claimer.could_lease(row, suspect["delivery_id"]):
+                return []
+        elif leases := claimer.lease(row, 1, suspect["delivery_id"]):
+            return leases
+    return None
 
 
 def _queue_scheduled(connection: Connection) -> None:
@@ -54,35 +70,51 @@ def _queue_scheduled(connection: Connection) -> None:
     summarise(connection, messages)
 
 
-def _lease_of_mailbox(
-    connection: Connection,
-    owner: str,
-    row: Row,
-    mail_servers: Mapping[int, MailServer],
-    in_flight: Mapping[int, int],
-    limit: int,
-) -> list[Lease]:
-    mailbox = mailbox_of(row)
-    mailbox_id, now_us = mailbox.mailbox_id, connection.now_us
-    pace = pace_of(mailbox, now_us)
-    if mailbox.state is MailboxState.SLOWED and not pace.is_lowered:
-        connection.change("end_slowness", mailbox_id=mailbox_id, now_us=now_us)
-    ways = find_open_ways(mailbox, mail_servers.values(), in_flight, now_us)
-    rooms = make_rooms(mailbox, pace, mail_servers, in_flight, limit)
-    room = max((rooms.left(way.mail_server) for way in ways), default=0)
-    if not room:
-        return []
-    _wake_waiting(connection, mailbox_id)
-    if not any(connection.row("any_due_delivery", mail_server_id=way.mail_server.mail_server_id) for way in ways):
-        return []
-    slots = find_free_slots(connection, mailbox_id, pace.message_limit, min(rooms.total, limit))
-    rooms.total = min(rooms.total, len(slots))
-    claims = _choose(connection, mailbox, ways, rooms)
-    if not claims:
-        return []
-    _write_claims(connection, owner, mailbox, row["revision"], slots, claims)
-    now_ready_us = ready_us(row, now_us)
-    return [_lease(connection, owner, mailbox, mail_servers, claim, now_ready_us) for claim in claims]
+class _Claimer:
+    """Claims of one transaction, mailbox by mailbox."""
+
+    def __init__(self, connection: Connection, owner: str, mail_servers: Mapping[int, MailServer]) -> None:
+        self._connection = connection
+        self._owner = owner
+        self._mail_servers = mail_servers
+        self._in_flight = count_in_flight(connection)
+
+    def lease(self, row: Row, limit: int, suspect_id: int | None = None) -> list[Lease]:
+        """What may go of a mailbox, and its attempts; of a suspect that alone."""
+        connection, mailbox = self._connection, mailbox_of(row)
+        in_flight = self._in_flight.get(mailbox.mailbox_id, {})
+        claims, slots = self._choose(mailbox, in_flight, limit, suspect_id)
+        if not claims:
+            return []
+        _write_claims(connection, self._owner, mailbox, row["revision"], slots, claims)
+        now_ready_us = ready_us(row, connection.now_us)
+        return [
+            _lease(connection, self._owner, mailbox, self._mail_servers, claim, now_ready_us) for claim in claims
+        ]
+
+    def could_lease(self, row: Row, suspect_id: int) -> bool:
+        """As soon as what is in flight has ended."""
+        claims, _ = self._choose(mailbox_of(row), {}, 1, suspect_id)
+        return bool(claims)
+
+    def _choose(
+        self, mailbox: Mailbox, in_flight: Mapping[int, int], limit: int, suspect_id: int | None
+    ) -> "tuple[list[_Claim], list[int]]":
+        """What goes, and the slots of the mailbox's pace that it may use."""
+        connection, mailbox_id, now_us = self._connection, mailbox.mailbox_id, self._connection.now_us
+        pace = pace_of(mailbox, now_us)
+        if mailbox.state is MailboxState.SLOWED and not pace.is_lowered:
+            connection.change("end_slowness", mailbox_id=mailbox_id, now_us=now_us)
+        ways = find_open_ways(mailbox, self._mail_servers.values(), in_flight, now_us)
+        rooms = make_rooms(mailbox, pace, self._mail_servers, in_flight, limit)
+        if not any(rooms.left(way.mail_server) for way in ways):
+            return [], []
+        _wake_waiting(connection, mailbox_id)
+        if not any(connection.row("any_due_delivery", mail_server_id=way.mail_server.mail_server_id) for way in ways):
+            return [], []
+        slots = find_free_slots(connection, mailbox_id, pace.message_limit, min(rooms.total, limit))
+        rooms.total = min(rooms.total, len(slots))
+        return _choose(connection, mailbox, ways, rooms, suspect_id), slots
 
 
 def _wake_waiting(connection: Connection, mailbox_id: int) -> None:
@@ -91,7 +123,7 @@ def _wake_waiting(connection: Connection, mailbox_id: int) -> None:
     if rows:
         delivery_ids = [row["delivery_id"] for row in rows]
         connection.change("wake_waiting", deliveries=to_json(delivery_ids))
-        # Suspects go one at a time: there they have waited for their turn.
+        # Each suspect is tried alone: it has no turn among others.
         queue_again(connection, [row["delivery_id"] for row in rows if not row["crashes"]])
 
 
@@ -105,13 +137,15 @@ class _Claim:
         self.is_probe = is_probe
 
 
-def _choose(connection: Connection, mailbox: Mailbox, ways: Sequence[OpenWay], rooms: Rooms) -> list[_Claim]:
+def _choose(
+    connection: Connection, mailbox: Mailbox, ways: Sequence[OpenWay], rooms: Rooms, suspect_id: int | None
+) -> list[_Claim]:
     """The next deliveries in order; those that wait for the day of external recipients are passed over, many a time."""
     day = TenantDay(connection, mailbox)
     claims: list[_Claim] = []
     passed_over, page = 0, 0
     while passed_over < WAKE_LIMIT:
-        rows = _next_in_order(connection, ways, rooms, page)
+        rows = _next_in_order(connection, ways, rooms, page, suspect_id)
         recipients = _due_recipients(connection, rows)
         claims = _choose_of(
             connection, mailbox, ways, rooms, day, [(row, recipients[row["delivery_id"]]) for row in rows]
@@ -156,9 +190,10 @@ def _choose_of(
     return claims
 
 
-def _next_in_order(connection: Connection, ways: Sequence[OpenWay], rooms: Rooms, page: int) -> list[Row]:
-    """By lane, then by turn, over all ways of the mailbox: as many as may go, at least a page."""
-    suspect_id = suspect_that_may_go(connection, [way.mail_server.mail_server_id for way in ways])
+def _next_in_order(
+    connection: Connection, ways: Sequence[OpenWay], rooms: Rooms, page: int, suspect_id: int | None
+) -> list[Row]:
+    """By lane, then by turn, over all ways of the mailbox: as many as may go, at least a page. Or the one suspect."""
     rows = [
         row
         for way in ways

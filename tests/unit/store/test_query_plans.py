@@ -90,7 +90,7 @@ def test_no_statement_reads_a_whole_table(tmp_path: Path, name: str) -> None:
         ("free_pace_slots", "SEARCH pace_slots USING COVERING INDEX pace_slots_by_use (mailbox_id=? AND used_at_us<?)"),
         ("app_to_sign_in", "SEARCH apps USING INDEX sqlite_autoindex_apps_1 (login=?)"),
         ("api_key_to_sign_in", "SEARCH api_keys USING INDEX sqlite_autoindex_api_keys_1 (key_hash=?)"),
-        ("next_suspect", "SEARCH deliveries USING INDEX deliveries_suspected (crashes>?)"),
+        ("suspects", "SEARCH deliveries USING INDEX deliveries_suspected (crashes>?)"),
         ("app_use_by_minute", "SEARCH messages USING COVERING INDEX messages_by_app (app_id=? AND message_id>?)"),
         ("used_idempotency_keys", "SEARCH idempotency_keys USING PRIMARY KEY (app_id=? AND key=? AND item=?)"),
         ("scheduled_that_are_due", "SEARCH recipients USING INDEX recipients_scheduled (next_attempt_at_us<?)"),

@@ -54,7 +54,7 @@ WHERE stage = 'due' AND mail_server_id = :mail_server_id
 ORDER BY lane, turn, delivery_id LIMIT 1
 
 -- name: due_deliveries
--- Of a mail server: by lane, then by the turns of apps, then by age. Of the suspects only the one whose turn it is.
+-- Of a mail server: by lane, then by the turns of apps, then by age; or the one suspect that is tried.
 SELECT deliveries.delivery_id, deliveries.lane, deliveries.turn, deliveries.message_id,
        deliveries.mail_server_id, deliveries.ready_us_at_intake,
        messages.attempts, messages.envelope_sender, messages.header_from, messages.is_eight_bit,
@@ -62,9 +62,14 @@ SELECT deliveries.delivery_id, deliveries.lane, deliveries.turn, deliveries.mess
        messages.is_notice, coalesce(messages.lifetime_us, (SELECT lifetime_us FROM sending_settings WHERE only_row = 1)) AS lifetime_us,
        apps.after_unknown, bodies.size_bytes, bodies.content, bodies.file_name
 FROM (
+    SELECT * FROM (
+        SELECT * FROM deliveries
+        WHERE :suspect_id IS NULL AND stage = 'due' AND mail_server_id = :mail_server_id AND crashes = 0
+        ORDER BY lane, turn, delivery_id LIMIT :limit
+    )
+    UNION ALL
     SELECT * FROM deliveries
-    WHERE stage = 'due' AND mail_server_id = :mail_server_id AND (crashes = 0 OR delivery_id = :suspect_id)
-    ORDER BY lane, turn, delivery_id LIMIT :limit
+    WHERE delivery_id = :suspect_id AND +stage = 'due' AND +mail_server_id = :mail_server_id
 ) AS deliveries
 CROSS JOIN messages ON messages.message_id = deliveries.message_id
 CROSS JOIN apps ON apps.app_id = messages.app_id
