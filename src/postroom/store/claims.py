@@ -88,9 +88,7 @@ class _Claimer:
             return []
         _write_claims(connection, self._owner, mailbox, row["revision"], slots, claims)
         now_ready_us = ready_us(row, connection.now_us)
-        return [
-            _lease(connection, self._owner, mailbox, self._mail_servers, claim, now_ready_us) for claim in claims
-        ]
+        return [_lease(connection, self._owner, mailbox, self._mail_servers, claim, now_ready_us) for claim in claims]
 
     def could_lease(self, row: Row, suspect_id: int) -> bool:
         """As soon as what is in flight has ended."""
