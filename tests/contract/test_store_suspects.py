@@ -4,7 +4,7 @@ import pytest
 
 from postroom.clock import DAY_US, MINUTE_US
 from postroom.message import Lane
-from postroom.outcome import StopCause, Unknown
+from postroom.outcome import Outcome, StopCause, Unknown
 from postroom.store.faults import Crash
 from postroom.store.records import Lease, MessageDetail
 from postroom.store.routing import RuleKind
@@ -77,7 +77,8 @@ async def test_what_was_in_flight_at_a_crash_goes_one_at_a_time_and_everybody_el
     await machine.crash()
     others = [await machine.kept.keep() for _ in range(2)]
 
-    for suspect, outcome in zip(suspects, (SENT, REFUSED, SENT), strict=True):
+    outcomes: list[Outcome] = [SENT, REFUSED, SENT]
+    for suspect, outcome in zip(suspects, outcomes, strict=True):
         [lease] = await machine.lease()
         assert lease.message_id == suspect
         assert await machine.leased() == [], "nothing begins beside it"
