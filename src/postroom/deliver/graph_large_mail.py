@@ -79,7 +79,9 @@ class _Delivery:
                 async with asyncio.timeout(DISCARD_SECONDS):
                     await self._discard()
             raise
-        if not isinstance(outcome, Unknown):
+        if isinstance(outcome, Unknown):
+            self._dialogue.remark("If it was not sent, its draft still lies among the drafts of the mailbox.")
+        else:
             await self._discard()
         return outcome
 

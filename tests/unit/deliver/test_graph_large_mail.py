@@ -312,8 +312,9 @@ async def test_before_it_is_sent_nothing_is_uncertain_and_the_draft_goes(
 )
 async def test_after_it_was_asked_to_be_sent_nobody_knows(agreed: Way, fault: Any) -> None:
     agreed.meddling.faults.append(("send", fault))
-    [outcome] = (await agreed.send(A_SCAN)).outcomes
-    assert isinstance(outcome, Unknown)
+    report = await agreed.send(A_SCAN)
+    assert isinstance(report.outcomes[0], Unknown)
+    assert "its draft still lies among the drafts" in report.dialogue[-1].text
     assert "DELETE" not in agreed.meddling.asked
 
 
