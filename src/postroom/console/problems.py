@@ -52,7 +52,13 @@ def real_values(mail_server: MailServer, mailbox: Mailbox, tenant: str = "", cli
         "recipient": mail_server.test_address,
         "tenant": tenant,
         "client_id": client_id,
+        "way": way_of(mailbox.authentication),
     }
+
+
+def way_of(authentication: Authentication) -> str:
+    """How we sign in, as the causes of a remedy name it."""
+    return {Authentication.OAUTH: "delegated", Authentication.BASIC: "password"}.get(authentication, "")
 
 
 def secret_url(mail_server: MailServer) -> str:

@@ -95,6 +95,16 @@ def choose_remedy(failure: TokenFailure) -> str:
     return _REMEDY_OF_WORD.get(failure.suberror) or _REMEDY_OF_WORD.get(failure.error) or "unexpected_reply"
 
 
+def remedy_of_number(number: int) -> str | None:
+    """The remedy for AADSTS`number`; None for one that we do not tell apart."""
+    return _REMEDY_OF_CODE.get(number)
+
+
+def remedy_of_word(word: str) -> str | None:
+    """The remedy for OAuth's word alone, such as `invalid_client`; None for a word that says nothing to people."""
+    return "microsoft_unavailable" if word in TEMPORARY_ERRORS else _REMEDY_OF_WORD.get(word)
+
+
 def read_redirect_error(params: dict[str, str]) -> TokenFailure:
     """The `error` with which Microsoft sends a person back, as the failure that it is (RFC 6749 4.1.2.1)."""
     description = params.get("error_description", "")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from typing import TypeVar
+from typing import Literal, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -26,11 +26,15 @@ PLACEHOLDERS = frozenset(
 )
 """The words that may stand in braces in a remedy."""
 
+Way = Literal["delegated", "application", "password"]
+"""How we sign in: a person did it once, the app on its own, or with a password."""
+
 UNCLEAR = "unexpected_reply"
 """The remedy of a failure that nobody has understood yet."""
 
 _PLACEHOLDER = re.compile(r'(?P<quote>"?)\{(?P<name>[a-z_]+)\}(?P=quote)')
-_PLAIN = re.compile(r"[\w.@+-]+")
+# A word that begins with @ would be splatted (about_Splatting), one that begins with - is read as a parameter.
+_PLAIN = re.compile(r"[\w.+][\w.@+-]*")
 
 
 class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,6 +46,17 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     link: str | None = None
 
 
+class Cause(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One of several things that are answered alike."""
+
+    cause_id: str
+    title: str
+    tell: str
+    """What tells it from the others: where a person looks."""
+    way: Way | None = None
+    """Of this way to sign in only."""
+
+
 class Remedy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The error card's words: what it is, what it means, what to do, and who can."""
 
@@ -50,10 +65,16 @@ class Remedy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     steps: tuple[Step, ...]
     who: str
     link: str | None = None
+    causes: tuple[Cause, ...] = ()
+    """What it may be when one answer stands for several things, the likeliest first; empty when it is one thing."""
     remedy_id: str = ""
 
+    def causes_of(self, way: str | None) -> tuple[Cause, ...]:
+        """Those of one way to sign in; of all ways where it is not known."""
+        return tuple(cause for cause in self.causes if way is None or cause.way in (None, way))
 
-Filled = TypeVar("Filled", Step, Remedy)
+
+Filled = TypeVar("Filled", Step, Cause, Remedy)
 
 
 @cache
@@ -73,8 +94,9 @@ def remedy(remedy_id: str) -> Remedy:
 def fill(part: Filled, values: Mapping[str, str]) -> Filled:
     """The step, or the whole remedy, with the values in place of `{username}` and the like.
 
-    A value that is missing or empty reads `<username>`. In a command a value that PowerShell could read as more
-    than a word is quoted, because some come from the mail of strangers; in a link it is percent-encoded.
+    `way` among the values is how we sign in: causes of other ways are left out. A value that is missing or empty
+    reads `<username>`. In a command a value that PowerShell could read as more than a word is quoted, because some
+    come from the mail of strangers; in a link it is percent-encoded.
     """
     if isinstance(part, Step):
         return msgspec.structs.replace(
@@ -83,11 +105,15 @@ def fill(part: Filled, values: Mapping[str, str]) -> Filled:
             command=_fill_command(part.command, values) if part.command else None,
             link=_fill_link(part.link, values) if part.link else None,
         )
+    if isinstance(part, Cause):
+        return msgspec.structs.replace(part, title=_fill_text(part.title, values), tell=_fill_text(part.tell, values))
     return msgspec.structs.replace(
         part,
         title=_fill_text(part.title, values),
         meaning=_fill_text(part.meaning, values),
         steps=tuple(fill(step, values) for step in part.steps),
+        who=_fill_text(part.who, values),
+        causes=tuple(fill(cause, values) for cause in part.causes_of(values.get("way") or None)),
         link=_fill_link(part.link, values) if part.link else None,
     )
 
@@ -107,7 +133,7 @@ def _fill_command(command: str, values: Mapping[str, str]) -> str:
 
 def _in_command(found: re.Match[str], values: Mapping[str, str]) -> str:
     value = values.get(found["name"]) or f"<{found['name']}>"
-    if _PLAIN.fullmatch(value) and not value.startswith("-"):
+    if _PLAIN.fullmatch(value):
         return f"{found['quote']}{value}{found['quote']}"
     # PowerShell reads typographic quotes as quotes too: all of them are doubled.
     visible = "".join(letter for letter in value if letter.isprintable())

@@ -65,7 +65,8 @@ def test_a_remedy_is_complete_and_short(it: Remedy) -> None:
 
 @pytest.mark.parametrize("it", all_remedies().values(), ids=lambda it: it.remedy_id)
 def test_every_placeholder_is_known(it: Remedy) -> None:
-    parts = [it.title, it.meaning, it.link or ""]
+    parts = [it.title, it.meaning, it.who, it.link or ""]
+    parts += [text for cause in it.causes for text in (cause.title, cause.tell)]
     parts += [text for step in it.steps for text in (step.text, step.command, step.link) if text]
     found = {name for part in parts for name in re.findall(r"\{([^{}\"=]+)\}", part)}
     assert found <= PLACEHOLDERS
@@ -83,6 +84,44 @@ def test_the_real_values_are_filled_in() -> None:
     )
 
 
+HOSTILE = "o'brien\u2019; Remove-Mailbox $(x)`\r\n@{a}\"@contoso.com"
+COMMANDS = [
+    pytest.param(step, id=f"{it.remedy_id}-{number}")
+    for it in all_remedies().values()
+    for number, step in enumerate(it.steps, start=1)
+    if step.command
+]
+
+
+def without_quoted(command: str) -> str:
+    """What PowerShell reads as its language: all but '…' with doubled quotes (about_Quoting_Rules)."""
+    return re.sub("'(?:[^'\u2018\u2019\u201a\u201b]|(?:['\u2018\u2019\u201a\u201b]){2})*'", "", command)
+
+
+@pytest.mark.parametrize("step", COMMANDS)
+def test_each_command_keeps_hostile_values_in_quotes(step: Step) -> None:
+    command = fill(step, dict.fromkeys(PLACEHOLDERS, HOSTILE)).command
+    assert command is not None
+    assert "\n" not in command
+    assert without_quoted(command) == without_quoted(re.sub(r'"?\{[a-z_]+\}"?', "", step.command or ""))
+
+
+@pytest.mark.parametrize("it", all_remedies().values(), ids=lambda it: it.remedy_id)
+def test_each_remedy_is_filled_in_everywhere(it: Remedy) -> None:
+    filled = fill(it, {name: name.upper() for name in PLACEHOLDERS})
+    parts = [filled.title, filled.meaning, filled.who, filled.link or ""]
+    parts += [text for step in filled.steps for text in (step.text, step.command, step.link) if text]
+    parts += [text for cause in filled.causes for text in (cause.title, cause.tell)]
+    left = [part for part in parts if re.search("|".join(f"{{{name}}}" for name in PLACEHOLDERS), part)]
+    assert left == []
+
+
+def test_causes_of_another_way_to_sign_in_are_left_out() -> None:
+    it = remedy("token_not_accepted")
+    assert {cause.way for cause in fill(it, {"way": "application"}).causes} == {"application"}
+    assert len(fill(it, {}).causes) == len(it.causes)
+
+
 def test_a_missing_value_can_be_seen() -> None:
     filled = fill(remedy("smtp_auth_off_mailbox"), {})
     assert filled.steps[0].command == "Set-CASMailbox -Identity '<mailbox>' -SmtpClientAuthenticationDisabled $false"
@@ -98,6 +137,8 @@ def test_a_missing_value_can_be_seen() -> None:
         ("a\u2019; x\u2018", "'a\u2019\u2019; x\u2018\u2018'"),
         ("a\r\nRemove-Mailbox b", "'aRemove-Mailbox b'"),
         ("-Confirm:x", "'-Confirm:x'"),
+        ("@args", "'@args'"),
+        ("`$x@b.c", "'`$x@b.c'"),
         ("jürgen@contoso.com", "jürgen@contoso.com"),
         ("{sender}", "'{sender}'"),
     ],

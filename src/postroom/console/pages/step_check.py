@@ -8,6 +8,7 @@ from starlette.responses import Response, StreamingResponse
 
 from postroom.console.drafts import missing_before_check
 from postroom.console.pages.step import load_draft, load_draft_to_change, server_parameter, step_page
+from postroom.console.problems import way_of
 from postroom.console.verification import Verification
 from postroom.console.visit import Visit
 from postroom.remedies import fill, remedy
@@ -114,4 +115,5 @@ def _values(draft: MailServerDraft) -> dict[str, str]:
         "recipient": draft.test_address,
         "tenant": draft.tenant,
         "client_id": draft.client_id,
+        "way": way_of(draft.authentication),
     }
