@@ -401,3 +401,19 @@ async def test_a_mail_server_with_a_mailbox_of_its_own_has_a_grant_of_its_own(re
     assert (draft.mail_server_id, draft.username, draft.password) == (
         other.mail_server_id, "other@contoso.com", "hunter2 hunter2",
     )  # fmt: skip
+
+
+async def test_a_mail_that_names_its_way_takes_no_other(ready: KeptStore, other: MailServer) -> None:
+    await stop_first(ready)
+    test_mail = msgspec.structs.replace(ready.message(), mail_server_id=FIRST)
+    await ready.store.outbox.keep(test_mail)
+    free = await ready.keep(subject="any mail")
+    leased = await ready.store.outbox.lease_due(10)
+    assert {lease.mail_server.mail_server_id for lease in leased} == {other.mail_server_id}
+    assert free in [lease.message_id for lease in leased], "any other mail takes the alternative"
+    assert test_mail.message_id not in [lease.message_id for lease in leased]
+    assert await told(ready, test_mail.message_id) == []
+    ready.clock.advance(61)
+    lease = await ready.lease_one()
+    assert lease.mail_server.mail_server_id == FIRST
+    assert lease.message_id == test_mail.message_id, "it waited for its own way"

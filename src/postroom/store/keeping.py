@@ -62,6 +62,7 @@ def _insert(connection: Connection, messages: Sequence[NewMessage]) -> None:
         [
             (
                 *(delivery_id, new.message_id, way.mail_server_id, way.mailbox_id, int(new.lane)),
+                int(new.mail_server_id is not None),
                 *_stage(now_us, new),
                 *(len(new.recipients), way.ready_us, turn),
             )

@@ -23,7 +23,7 @@ INSERT INTO bodies (message_id, size_bytes, content, file_name) VALUES
 INSERT INTO search_texts (message_id, senders, recipients, subject) VALUES
 
 -- name: insert_deliveries
-INSERT INTO deliveries (delivery_id, message_id, mail_server_id, mailbox_id, lane, stage, due_at_us, open_recipients,
+INSERT INTO deliveries (delivery_id, message_id, mail_server_id, mailbox_id, lane, is_pinned, stage, due_at_us, open_recipients,
                         ready_us_at_intake, turn)
 VALUES
 

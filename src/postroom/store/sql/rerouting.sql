@@ -18,7 +18,7 @@ FROM (
     ORDER BY lane, turn, delivery_id LIMIT 500
 ) AS given
 CROSS JOIN messages ON messages.message_id = given.message_id
-WHERE coalesce(given.home_mail_server_id, given.mail_server_id) IN (SELECT value FROM json_each(:homes))
+WHERE NOT given.is_pinned AND coalesce(given.home_mail_server_id, given.mail_server_id) IN (SELECT value FROM json_each(:homes))
   AND NOT EXISTS (SELECT 1 FROM refused_senders
                   WHERE refused_senders.mail_server_id = :target_id AND refused_at_us > :refused_since_us
                     AND refused_senders.sender = lower(messages.header_from))
@@ -39,7 +39,7 @@ FROM (
     ORDER BY lane, turn, delivery_id LIMIT 500
 ) AS given
 CROSS JOIN messages ON messages.message_id = given.message_id
-WHERE coalesce(given.home_mail_server_id, given.mail_server_id) IN (SELECT value FROM json_each(:homes))
+WHERE NOT given.is_pinned AND coalesce(given.home_mail_server_id, given.mail_server_id) IN (SELECT value FROM json_each(:homes))
   AND EXISTS (SELECT 1 FROM refused_senders
               WHERE refused_senders.mail_server_id = :mail_server_id AND refused_at_us > :refused_since_us
                 AND refused_senders.sender = lower(messages.header_from))
@@ -63,7 +63,7 @@ FROM (
     ORDER BY lane, turn, delivery_id LIMIT 500
 ) AS given
 CROSS JOIN messages ON messages.message_id = given.message_id
-WHERE coalesce(given.home_mail_server_id, given.mail_server_id) IN (SELECT value FROM json_each(:homes))
+WHERE NOT given.is_pinned AND coalesce(given.home_mail_server_id, given.mail_server_id) IN (SELECT value FROM json_each(:homes))
   AND NOT :needs_to_fit_graph
   AND (NOT messages.names_only_recipients OR messages.size_bytes > :graph_limit_bytes OR given.is_unfit_for_graph
        OR given.open_recipients < messages.recipient_count)
