@@ -29,6 +29,7 @@ from postroom.identity.sign_ins import Bearer, Password
 from postroom.message import MailboxState, RecipientState
 from postroom.network import Route, http_client, verifying_context
 from postroom.store import Store
+from postroom.store.choices import ChoiceAnswer, ChosenMail
 from postroom.store.faults import Crash
 from postroom.store.records import AppSettings, Authentication, MailServerDraft, MessageDetail
 from postroom.vault import KEY_BYTES, Vault
@@ -219,6 +220,8 @@ class World:
             for mailbox in await self._machine.store.mailboxes.all():
                 if mailbox.state is MailboxState.STOPPED and mailbox.until_us is None:
                     await self._machine.store.mailboxes.resume(mailbox.mailbox_id, "world")
+            for choice in await self._machine.store.choices.open():
+                await self._machine.store.choices.answer(choice.choice_id, ChoiceAnswer(ChosenMail.ALL), "world")
             # What was in flight at three crashes in succession is held, though no message is to blame here.
             held, _ = await self._machine.store.messages.search("status:held", limit=200)
             for row in held:

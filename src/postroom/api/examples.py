@@ -8,6 +8,7 @@ PATH_PARAMETERS = {
     "credential_id": "Such as cred_0A03ZKR000001.",
     "key_id": "Such as key_0A03ZKR000001.",
     "address": "The client's address, as it is listed.",
+    "choice_id": "Such as ch_0A03ZKR000001, as it is listed.",
     "mail_server_id": "Such as ms_0A03ZKR000001, or `default`.",
 }
 

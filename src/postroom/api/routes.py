@@ -8,6 +8,7 @@ from postroom.api import (
     app_shapes,
     apps,
     batch,
+    choices,
     client_secret,
     mail_servers,
     message_shapes,
@@ -256,6 +257,15 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "GET", "/forecast", "messages:read", mail_servers.forecast, "When what is due will be out", "Messages",
         gives=mail_servers.ForecastShape,
+    ),
+    Route(
+        "GET", "/choices", "messages:read", choices.list_open, "What was set aside after a long stop", "Messages",
+        gives=choices.ChoiceList,
+    ),
+    Route(
+        "POST", "/choices/{choice_id}", "messages:write", choices.answer,
+        "Choose what of it is sent; the rest is held", "Messages", takes=choices.AnswerShape,
+        gives=choices.ChoiceList, errors=(409,),
     ),
     Route(
         "GET", "/sending", "settings:read", sending_settings.show, "Show the settings of sending", "Settings",

@@ -7,6 +7,7 @@ import click
 from postroom import __version__
 from postroom.cli import PERSONALITIES
 from postroom.cli.app import app
+from postroom.cli.choices import choices
 from postroom.cli.explain import explain
 from postroom.cli.init import init
 from postroom.cli.mail_server import mail_server
@@ -28,6 +29,7 @@ main.add_command(init)
 main.add_command(serve)
 main.add_command(simulate)
 main.add_command(app)
+main.add_command(choices)
 main.add_command(explain)
 main.add_command(mail_server)
 main.add_command(messages)

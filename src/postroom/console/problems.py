@@ -15,6 +15,7 @@ from postroom.message import MailboxState
 from postroom.outcome import Failure, StopCause
 from postroom.remedies import Remedy, fill, remedy
 from postroom.store.canaries import CanaryState
+from postroom.store.choices import Choice
 from postroom.store.expiries import WARNING_DAYS, Expiry, ExpiryKind
 from postroom.store.records import Authentication, Mailbox, MailServer
 
@@ -77,6 +78,7 @@ async def find_problems(rooms: ConsoleRooms) -> list[Problem]:
     problems: list[Problem] = []
     for mailbox_id in dict.fromkeys(server.mailbox_id for server in servers):
         problems += await _problems_of(rooms, mailboxes[mailbox_id], servers, mailboxes)
+    problems += choice_problems(await rooms.store.choices.open())
     problems += canary_problems(await rooms.store.canaries.state(), rooms.clock.now_us())
     return sorted(problems, key=lambda problem: not problem.is_stopping)
 
@@ -170,6 +172,25 @@ def mailbox_problems(mailbox: Mailbox, values: dict[str, str], renew_url: str = 
     if mailbox.state is MailboxState.SLOWED:
         return [_slowed(mailbox)]
     return []
+
+
+def choice_problems(choices: Sequence[Choice]) -> list[Problem]:
+    """Old mail that was set aside after a long stop. Pure."""
+    return [
+        Problem(
+            title=ngettext(
+                "After a long stop %(num)s message waits for your choice",
+                "After a long stop %(num)s messages wait for your choice",
+                choice.messages,
+            ),
+            effect=_("New mail goes on; what is old leaves only when you say so: all, what is newer, or by app."),
+            is_stopping=False,
+            since_us=choice.asked_at_us,
+            fix_url="/choices",
+            fix_label=_("Choose what is sent"),
+        )
+        for choice in choices
+    ]
 
 
 def canary_problems(state: CanaryState, now_us: int) -> list[Problem]:

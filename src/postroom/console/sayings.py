@@ -24,6 +24,7 @@ SAYINGS = {
     "limits-changed": "Saved. The new limits hold from now on.",
     "default-changed": "New mail leaves through it from now on, unless a rule says otherwise.",
     "server-removed": "The mail server was removed. What was sent through it stays in Deliveries.",
+    "chosen": "Done: what you chose leaves by itself, the rest is held.",
     "paused": "Sending is paused: mail is taken in and waits.",
     "discarded": "The draft was thrown away; what was set up stays as it is.",
     "changes-first": "Nothing was checked: there are changes that are not live yet. Go on with them, or discard them.",

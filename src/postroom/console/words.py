@@ -39,6 +39,7 @@ _WAITS = {
     "external limit": "waiting until the organisation may send to outside recipients again",
     "lane": "waiting for their turn",
     "a later try": "waiting for its next try after a temporary answer",
+    "choice": "waiting for somebody to choose, after a long stop, what is still sent",
     "release": "held until somebody releases it",
     StopCause.PAUSED: "waiting because sending is paused",
     StopCause.NOT_SET_UP: "waiting until the mail server is set up",

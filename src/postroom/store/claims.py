@@ -27,7 +27,7 @@ def lease_due(connection: Connection, owner: str, limit: int, faults: FaultPoint
     """Claim at most `limit` deliveries and write their attempts. Mailboxes never wait for one another."""
     faults.reach("before_claim")
     end_expired_leases(connection)
-    _queue_scheduled(connection)
+    queue_scheduled(connection)
     mail_servers = {row["mail_server_id"]: mail_server_of(row) for row in connection.rows("mail_servers_by_id")}
     reroute(connection, mail_servers)
     trial = find_trial(connection)
@@ -56,11 +56,11 @@ def _try_a_suspect(claimer: "_Claimer", mailboxes: Sequence[Row], trial: Trial) 
     return None
 
 
-def _queue_scheduled(connection: Connection) -> None:
-    """What was to be sent at a later time waits from now on; its lifetime begins."""
+def queue_scheduled(connection: Connection) -> bool:
+    """What was to be sent at a later time waits from now on; its lifetime begins. False when there was none."""
     due = connection.rows("scheduled_that_are_due", now_us=connection.now_us, limit=WAKE_LIMIT)
     if not due:
-        return
+        return False
     messages = [row["message_id"] for row in due]
     connection.change("queue_scheduled", messages=to_json(messages), now_us=connection.now_us)
     for row in due:
@@ -68,6 +68,7 @@ def _queue_scheduled(connection: Connection) -> None:
     restage(connection, [row["delivery_id"] for row in due])
     queue_again(connection, [row["delivery_id"] for row in due])
     summarise(connection, messages)
+    return True
 
 
 class _Claimer:

@@ -8,6 +8,7 @@ from postroom.clock import DAY_US
 from postroom.errors import WrongStateError
 from postroom.outcome import StopCause
 from postroom.store.audit import note
+from postroom.store.choices import run_after_setting_aside
 from postroom.store.database import Connection
 from postroom.store.mail_servers import draft_in, seal_draft
 from postroom.store.mailboxes import seal_grant_secret
@@ -65,7 +66,11 @@ class ClientSecrets:
             changed = {"before": _text_of(grant.secret_ends_on) or "", "after": _text_of(ends_on) or ""}
             note(connection, who, "renewed client secret", mailbox["username"], from_address=from_address, **changed)
 
-        await self._writer.run(change_it, wakes=True)
+        def find_stopped(connection: Connection) -> int | None:
+            mailbox = connection.only_row("mailbox", mailbox_id=mailbox_id)
+            return mailbox_id if mailbox["cause"] == StopCause.CREDENTIAL else None
+
+        await run_after_setting_aside(self._writer, find_stopped, change_it)
 
     async def forget_spares(self) -> None:
         """Erase those whose day is over."""

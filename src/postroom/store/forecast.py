@@ -16,6 +16,8 @@ from postroom.store.slots import count_used_slots
 
 HELD = "release"
 """What held mail waits for."""
+CHOICE = "choice"
+"""What was set aside after a long stop waits for."""
 
 
 class Backlog(msgspec.Struct):
@@ -114,6 +116,8 @@ def _why_nobody_can_say(row: Row, server: MailServer, mailbox: Mailbox) -> str |
     """A person has to come first, or it is not known when a way that is stopped alone goes on."""
     if row["stage"] == "held":
         return HELD
+    if row["stage"] == CHOICE:
+        return CHOICE
     if mailbox.state is MailboxState.DISCONNECTED:
         return StopCause.NOT_SET_UP.value
     if mailbox.cause is not None and (mailbox.cause is StopCause.PAUSED or mailbox.until_us is None):

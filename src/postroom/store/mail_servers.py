@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from postroom.store.audit import note
+from postroom.store.choices import run_after_setting_aside
 from postroom.store.database import Connection, Row, to_json
 from postroom.store.mailboxes import grant_of, note_sign_in, seal_grant_secret
 from postroom.store.reader import Reader
@@ -128,7 +129,13 @@ class MailServers:
             )
             return mail_server_of(after)
 
-        return await self._writer.run(promote, wakes=True)
+        def find_mailbox(connection: Connection) -> int | None:
+            if draft.mail_server_id == NEW:
+                return None
+            mailbox_id: int = _row(connection, draft.mail_server_id)["mailbox_id"]
+            return mailbox_id
+
+        return await run_after_setting_aside(self._writer, find_mailbox, promote)
 
 
 def draft_in(row: Row | None, vault: Vault) -> MailServerDraft | None:

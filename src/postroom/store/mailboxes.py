@@ -7,6 +7,7 @@ import msgspec
 from postroom.errors import WrongStateError
 from postroom.outcome import Failure, StopCause
 from postroom.store.audit import note
+from postroom.store.choices import run_after_setting_aside
 from postroom.store.database import Connection, Row, to_json
 from postroom.store.expiries import Expiry, expiries_in
 from postroom.store.external import read_external_day, set_external_day, why_not_these_domains
@@ -172,7 +173,7 @@ class Mailboxes:
         await self._writer.run(set_it, wakes=True)
 
     async def resume(self, mailbox_id: int, who: str) -> None:
-        """Ready again: what waits for it is due. Errors: WrongStateError when it is not set up."""
+        """Ready again: what waits is due, after a long stop a choice first. Errors: WrongStateError when not set up."""
 
         def resume_mailbox(connection: Connection) -> None:
             before = _set_up_mailbox(connection, mailbox_id)
@@ -184,7 +185,7 @@ class Mailboxes:
                 cause = before["cause"] or stopped_ways[0]["cause"]
                 note(connection, who, "resumed", before["username"], before=cause)
 
-        await self._writer.run(resume_mailbox, wakes=True)
+        await run_after_setting_aside(self._writer, lambda connection: mailbox_id, resume_mailbox)
 
     async def pause(self, mailbox_id: int, who: str) -> None:
         """Mail is taken in and waits, until `resume`. Errors: WrongStateError when it is not set up."""

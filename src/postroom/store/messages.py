@@ -11,7 +11,7 @@ from postroom.ids import parse_public_id, public_id
 from postroom.message import Lane, MailboxState, Reception, RecipientState
 from postroom.outcome import Outcome, StopCause
 from postroom.store.database import Connection, Row, to_json
-from postroom.store.forecast import read_forecast, read_out_at_us
+from postroom.store.forecast import CHOICE, read_forecast, read_out_at_us
 from postroom.store.pace import pace_of
 from postroom.store.reader import Reader
 from postroom.store.records import (
@@ -220,6 +220,8 @@ def _waits_for(row: Row, all_waits: dict[int, _Waits]) -> str | None:
     state, waits = RecipientState(row["state"]), all_waits.get(row["mail_server_id"])
     if waits is None or state not in (RecipientState.QUEUED, RecipientState.DEFERRED):
         return None
+    if row["choice_id"] is not None:
+        return CHOICE
     if waits.stopped_for is not None:
         return waits.stopped_for
     if state is not RecipientState.QUEUED:
@@ -327,6 +329,8 @@ def read_waiting_by_cause(connection: Connection) -> dict[str, int]:
 def _cause(stage: str, waits: _Waits) -> str | None:
     if stage == "leased":
         return None
+    if stage == CHOICE:
+        return CHOICE
     if stage == "held":
         return "release"
     if waits.stopped_for is not None:

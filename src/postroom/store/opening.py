@@ -9,6 +9,8 @@ from postroom.clock import Clock
 from postroom.errors import DataFolderError, VaultKeyError
 from postroom.ids import IdMaker
 from postroom.store.audit import note
+from postroom.store.choices import LONG_ABSENCE_US, set_aside_after_absence
+from postroom.store.claims import queue_scheduled
 from postroom.store.committer import Committer
 from postroom.store.database import BUSY_SECONDS, FILE_NAME, Connection, advice, open_reader, open_writer
 from postroom.store.faults import FaultPoints
@@ -98,12 +100,21 @@ class Opening:
             self.interrupted_attempts = end_leases_of_earlier_boots(
                 connection, NODE, self.owner, has_crashed=has_crashed
             )
+            self._set_aside_after_absence(connection)
             connection.commit()
         finally:
             connection.roll_back()
         if has_crashed and self.interrupted_attempts:
             # What was being sent may be the reason: it goes again one message at a time.
             log.warning("went_down_while_sending", attempts=self.interrupted_attempts)
+
+    def _set_aside_after_absence(self, connection: Connection) -> None:
+        """A machine that was off for long, or a restored snapshot: what waits may be stale, or sent already."""
+        if self.last_heartbeat_us is None or connection.now_us - self.last_heartbeat_us <= LONG_ABSENCE_US:
+            return
+        while queue_scheduled(connection):
+            pass
+        set_aside_after_absence(connection)
 
     def _change_over(self, connection: Connection) -> None:
         """With an older key beside the one that seals, everything changes over to that one, or nothing does."""

@@ -12,6 +12,7 @@ from postroom.store.audit import Audit
 from postroom.store.bodies import Bodies, BodyFiles
 from postroom.store.calls import Calls, InlineCalls, ThreadCalls
 from postroom.store.canaries import Canaries
+from postroom.store.choices import Choices
 from postroom.store.client_secrets import ClientSecrets
 from postroom.store.data_folder import FolderLock
 from postroom.store.faults import Crash, FaultHook, FaultPoints
@@ -88,6 +89,7 @@ class Store:
         self.people: People = People(writer, reader, calls.hashing)
         self.audit: Audit = Audit(writer, reader)
         self.canaries: Canaries = Canaries(reader)
+        self.choices: Choices = Choices(writer, reader)
         self.figures: FigureBook = FigureBook(reader)
         self.sending_settings: SendingSettingsTable = SendingSettingsTable(writer, reader)
 
@@ -129,6 +131,7 @@ class Store:
         store = cls(opening, writer, reader, calls, wakeup, lock, limits)
         try:
             await store.bodies.sweep()
+            await store.choices.go_on()
         except BaseException:
             await store.close()
             raise
@@ -143,6 +146,7 @@ class Store:
         if self._is_closed:
             return
         self._is_closed = True
+        await self.choices.stop()
         # A store that cannot be written to any more has crashed, whoever closes it.
         with suppress(Exception, Crash):
             await self._writer.run(lambda connection: connection.change("note_stop", now_us=connection.now_us))

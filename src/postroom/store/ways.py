@@ -136,6 +136,6 @@ def _require_unneeded(connection: Connection, server: Row) -> None:
 
 def _remove_mailbox(connection: Connection, mailbox_id: int) -> None:
     connection.change("erase_grant", mailbox_id=mailbox_id)
-    for table in ("pace_slots", "recipient_minutes", "lane_turns", "app_turns"):
+    for table in ("pace_slots", "recipient_minutes", "lane_turns", "app_turns", "choices"):
         connection.change(f"delete_{table}_of_mailbox", mailbox_id=mailbox_id)
     connection.change("delete_mailbox", mailbox_id=mailbox_id)

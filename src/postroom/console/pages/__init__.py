@@ -3,6 +3,7 @@
 from postroom.console.pages import (
     app,
     apps,
+    choices,
     client_secret,
     colleague,
     deliveries,
@@ -48,6 +49,8 @@ ROUTES: tuple[Page, ...] = (
     Page("POST", "/apps/{app_id}/revoke-key", app.revoke_key),
     Page("POST", "/apps/{app_id}/enable", app.enable),
     Page("POST", "/apps/{app_id}/disable", app.disable),
+    Page("GET", "/choices", choices.show),
+    Page("POST", "/choices/{choice_id}", choices.answer),
     Page("GET", "/admin/sending", sending.show),
     Page("POST", "/admin/sending", sending.save),
     Page("GET", "/admin/mail-servers", mail_servers.show),

@@ -12,6 +12,7 @@ SELECT * FROM mailboxes ORDER BY mailbox_id
 UPDATE mailboxes
 SET state = 'stopped', cause = :cause, until_us = :until_us, failure = :failure,
     since_us = CASE WHEN state = 'stopped' AND cause = :cause THEN since_us ELSE :now_us END,
+    silent_since_us = CASE WHEN ready_since_us IS NULL THEN silent_since_us ELSE :now_us END,
     ready_total_us = ready_total_us + max(0, :now_us - coalesce(ready_since_us, :now_us)), ready_since_us = NULL
 WHERE mailbox_id = :mailbox_id AND state <> 'disconnected' AND (cause IS NULL OR cause <> 'paused')
   AND revision = coalesce(:revision, revision)
@@ -67,6 +68,7 @@ WHERE mailbox_id = :mailbox_id
 -- name: pause_mailbox
 UPDATE mailboxes
 SET state = 'stopped', cause = 'paused', until_us = NULL, failure = NULL, since_us = :now_us,
+    silent_since_us = CASE WHEN ready_since_us IS NULL THEN silent_since_us ELSE :now_us END,
     ready_total_us = ready_total_us + max(0, :now_us - coalesce(ready_since_us, :now_us)), ready_since_us = NULL,
     revision = revision + 1
 WHERE mailbox_id = :mailbox_id AND state <> 'disconnected'
@@ -74,6 +76,7 @@ WHERE mailbox_id = :mailbox_id AND state <> 'disconnected'
 -- name: disconnect_mailbox
 UPDATE mailboxes
 SET state = 'disconnected', cause = NULL, until_us = NULL, failure = NULL, since_us = :now_us, signed_in_user = NULL,
+    silent_since_us = CASE WHEN ready_since_us IS NULL THEN silent_since_us ELSE :now_us END,
     ready_total_us = ready_total_us + max(0, :now_us - coalesce(ready_since_us, :now_us)), ready_since_us = NULL,
     revision = revision + 1
 WHERE mailbox_id = :mailbox_id

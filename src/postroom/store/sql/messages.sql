@@ -2,7 +2,7 @@
 
 -- name: message_rows
 SELECT messages.*, apps.name AS app_name, deliveries.mail_server_id, deliveries.stage, deliveries.delivery_id,
-       deliveries.mailbox_id, deliveries.turn
+       deliveries.mailbox_id, deliveries.turn, deliveries.choice_id
 FROM json_each(:messages) AS given
 CROSS JOIN messages ON messages.message_id = given.value
 CROSS JOIN apps ON apps.app_id = messages.app_id
@@ -16,7 +16,7 @@ SELECT app_id, state, finished_at_us FROM messages WHERE message_id = :message_i
 
 -- name: open_messages
 -- What waits, oldest first: of everybody, or what one user of this machine handed in.
-SELECT messages.*, deliveries.mail_server_id, deliveries.stage FROM deliveries CROSS JOIN messages USING (message_id)
+SELECT messages.*, deliveries.mail_server_id, deliveries.stage, deliveries.choice_id FROM deliveries CROSS JOIN messages USING (message_id)
 WHERE :local_user IS NULL OR messages.reception ->> 'local_user' = :local_user
 ORDER BY messages.message_id LIMIT :limit
 
@@ -55,12 +55,14 @@ SELECT received_at_us FROM messages WHERE message_id = (SELECT min(message_id) F
 
 -- name: waiting_by_way
 -- Over the live table only, which the index deliveries_waits covers.
-SELECT mail_server_id, stage, sum(open_recipients) AS recipients FROM deliveries GROUP BY mail_server_id, stage
+SELECT mail_server_id, CASE WHEN choice_id IS NULL THEN stage ELSE 'choice' END AS stage, sum(open_recipients) AS recipients
+FROM deliveries GROUP BY mail_server_id, deliveries.stage, choice_id
 
 -- name: due_by_way
 -- In the index deliveries_waits.
-SELECT mail_server_id, stage, count(*) AS messages, sum(open_recipients) AS recipients FROM deliveries
-WHERE stage IN ('due', 'held') GROUP BY mail_server_id, stage
+SELECT mail_server_id, CASE WHEN choice_id IS NULL THEN stage ELSE 'choice' END AS stage, count(*) AS messages,
+       sum(open_recipients) AS recipients
+FROM deliveries WHERE stage IN ('due', 'held') GROUP BY mail_server_id, deliveries.stage, choice_id
 
 -- name: due_before
 -- How many of the same mailbox go before one.

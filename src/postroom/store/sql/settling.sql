@@ -54,7 +54,7 @@ GROUP BY deliveries.delivery_id
 UPDATE deliveries
 SET stage = staged.value ->> 'stage', due_at_us = staged.value ->> 'due_at_us',
     open_recipients = staged.value ->> 'open_recipients', owner = NULL, expires_at_us = NULL, attempt_id = NULL,
-    is_probe = 0, slot = NULL
+    is_probe = 0, slot = NULL, choice_id = NULL
 FROM json_each(:stages) AS staged
 WHERE deliveries.delivery_id = staged.value ->> 'delivery_id'
 
