@@ -8,9 +8,11 @@ import re
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+import msgspec
 from msgspec.structs import replace
 
 from postroom.checks.prerequisites import can_work_together, tidy_draft
+from postroom.checks.setup_block import MARK, read_setup_block
 from postroom.console.forms import Form, Troubles
 from postroom.console.language import _
 from postroom.console.times import moment
@@ -199,7 +201,12 @@ def read_addresses(draft: MailServerDraft, form: Form) -> tuple[MailServerDraft,
 
 
 def read_app(draft: MailServerDraft, form: Form) -> tuple[MailServerDraft, Troubles]:
-    """Tenant ID, Client ID, Client Secret and the date it expires; an empty secret keeps the one we have."""
+    """Tenant ID, Client ID, Client Secret and the date it expires; an empty secret keeps the one we have.
+
+    The block that the set-up script printed stands for all four.
+    """
+    if pasted := form.secret("setup_block"):
+        return _read_block(draft, pasted)
     ends_on, date_trouble = _read_date(form.text("secret_ends_on"))
     changed = change_draft(
         draft,
@@ -212,6 +219,15 @@ def read_app(draft: MailServerDraft, form: Form) -> tuple[MailServerDraft, Troub
     if date_trouble:
         troubles["secret_ends_on"] = date_trouble
     return changed, troubles
+
+
+def _read_block(draft: MailServerDraft, pasted: str) -> tuple[MailServerDraft, Troubles]:
+    block = read_setup_block(pasted)
+    if block is None:
+        sentence = _("This is not the whole block. Copy all of it, from %(mark)s to its end.", mark=MARK)
+        return draft, {"setup_block": sentence}
+    changed = change_draft(draft, **msgspec.structs.asdict(block))
+    return changed, troubles_of(changed, "app")
 
 
 def read_password(draft: MailServerDraft, form: Form) -> tuple[MailServerDraft, Troubles]:

@@ -3,6 +3,16 @@
 A failure carries a `remedy_id`; matching a failure to its remedy lives with what is matched.
 """
 
-from postroom.remedies.book import PLACEHOLDERS, Cause, Remedy, Step, Way, all_remedies, fill, remedy
+from postroom.remedies.book import (
+    PLACEHOLDERS,
+    Cause,
+    Remedy,
+    Step,
+    Way,
+    all_remedies,
+    fill,
+    quote_for_powershell,
+    remedy,
+)
 
-__all__ = ["PLACEHOLDERS", "Cause", "Remedy", "Step", "Way", "all_remedies", "fill", "remedy"]
+__all__ = ["PLACEHOLDERS", "Cause", "Remedy", "Step", "Way", "all_remedies", "fill", "quote_for_powershell", "remedy"]

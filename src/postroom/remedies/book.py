@@ -135,7 +135,12 @@ def _in_command(found: re.Match[str], values: Mapping[str, str]) -> str:
     value = values.get(found["name"]) or f"<{found['name']}>"
     if _PLAIN.fullmatch(value):
         return f"{found['quote']}{value}{found['quote']}"
-    # PowerShell reads typographic quotes as quotes too: all of them are doubled.
+    return quote_for_powershell(value)
+
+
+def quote_for_powershell(value: str) -> str:
+    """The value as one literal word of PowerShell, whatever is in it; what cannot be seen is left out."""
+    # PowerShell reads typographic quotes as quotes too: all of them are doubled (about_Quoting_Rules).
     visible = "".join(letter for letter in value if letter.isprintable())
     return "'" + re.sub("(['\u2018\u2019\u201a\u201b])", r"\1\1", visible) + "'"
 

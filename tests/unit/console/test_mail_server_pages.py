@@ -1,7 +1,10 @@
 """The Mail Server page, step by step as a person walks it, over a real store."""
 
 import asyncio
+import base64
+import json
 from collections.abc import Mapping
+from datetime import date
 
 import pytest
 from msgspec.structs import replace
@@ -123,6 +126,25 @@ async def test_the_secret_id_is_not_taken_for_the_secret(house: House) -> None:
     draft = await house.store.mail_servers.load_draft()
     assert draft is not None
     assert draft.client_secret == "the~secret~value"
+
+
+async def test_the_block_of_the_script_fills_in_all_four_fields(house: House) -> None:
+    visitor = await house.administrator()
+    await walk_to_sign_in(visitor)
+    page = await visitor.open("/admin/mail-server/app")
+    assert "Switches Authenticated SMTP on for scanner@contoso.com" in page.text
+    values = {"tenant": GUID, "client_id": GUID, "client_secret": "of~the~script", "secret_ends_on": "2028-01-02"}
+    block = "POSTROOM-SETUP:" + base64.b64encode(json.dumps(values).encode()).decode()
+    page = await visitor.submit("/app", setup_block=block[:-9])
+    assert page.status == 422
+    assert "This is not the whole block" in page.text
+    assert block[:40] not in page.source, "it holds the secret"
+    page = await visitor.submit("/app", setup_block=block)
+    assert page.status == 200
+    draft = await house.store.mail_servers.load_draft()
+    assert draft is not None
+    assert (draft.tenant, draft.client_id, draft.client_secret) == (GUID, GUID, "of~the~script")
+    assert draft.secret_ends_on == date(2028, 1, 2)
 
 
 async def test_the_date_is_prefilled_with_the_longest_life_of_a_secret(house: House) -> None:

@@ -5,6 +5,8 @@ from datetime import timedelta
 from msgspec.structs import replace
 from starlette.responses import Response
 
+from postroom.checks.setup_plan import plan_setup
+from postroom.checks.setup_script import powershell_script
 from postroom.console.drafts import SECRET_DAYS, default_secret_end, permissions_of, read_app
 from postroom.console.forms import Troubles
 from postroom.console.pages.step import keep_and_go, load_draft, load_draft_to_change, step_page
@@ -34,15 +36,19 @@ async def keep(visit: Visit) -> Response:
 
 async def _page(visit: Visit, draft: MailServerDraft, troubles: Troubles) -> Response:
     today = moment(visit.now_us).date()
+    app_name, permissions = visit.rooms.settings.instance_name, permissions_of(draft)
+    plan = plan_setup(draft, app_name=app_name, redirect_url=visit.rooms.redirect_url, permissions=permissions)
     return await step_page(
         visit,
         "app",
         draft,
         troubles,
-        permissions=permissions_of(draft),
+        permissions=permissions,
+        plan=plan,
+        script=powershell_script(plan),
         has_secret=bool(draft.client_secret),
         secret_end=draft.secret_ends_on or default_secret_end(visit.now_us),
         secret_ends={days: today + timedelta(days=days) for days in SECRET_DAYS},
-        app_name=visit.rooms.settings.instance_name,
+        app_name=app_name,
         is_pasted=not visit.rooms.redirect_url.startswith(f"{visit.rooms.public_url}/"),
     )
