@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from postroom.store.records import Authentication, EmailType
+from postroom.store.records import Authentication, EmailType, MailServerDraft
 
 
 class MailProvider(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,3 +31,14 @@ def mail_providers() -> tuple[MailProvider, ...]:
 
 def find_provider(name: str) -> MailProvider | None:
     return next((provider for provider in mail_providers() if provider.name == name), None)
+
+
+def provider_of(draft: MailServerDraft) -> MailProvider | None:
+    """The choice whose server the draft names, so that its page tells of it when it is entered again.
+
+    None for what stands there before anybody chose: the values of Microsoft 365.
+    """
+    first, *others = mail_providers()
+    if (draft.host, draft.port) == (first.host, first.port):
+        return None
+    return next((each for each in others if (each.host, each.port) == (draft.host, draft.port)), None)

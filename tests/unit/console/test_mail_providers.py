@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from postroom.checks.prerequisites import explain_pair
-from postroom.console.mail_providers import MailProvider, find_provider, mail_providers
+from postroom.console.mail_providers import MailProvider, find_provider, mail_providers, provider_of
 from postroom.store.records import Authentication, MailServerDraft
 
 
@@ -28,3 +28,12 @@ def test_names_are_told_apart() -> None:
     assert found is not None
     assert found.authentication is Authentication.NONE
     assert find_provider("nobody") is None
+
+
+def test_the_choice_is_known_again_by_its_server() -> None:
+    draft = MailServerDraft(host="smtp.sendgrid.net", port=587)
+    found = provider_of(draft)
+    assert found is not None
+    assert found.name == "SendGrid"
+    assert provider_of(MailServerDraft()) is None, "nobody chose yet"
+    assert provider_of(MailServerDraft(host="mail.example.net")) is None

@@ -4,7 +4,7 @@ from starlette.responses import Response
 
 from postroom.console.drafts import change_draft, read_server
 from postroom.console.forms import Troubles
-from postroom.console.mail_providers import find_provider, mail_providers
+from postroom.console.mail_providers import find_provider, mail_providers, provider_of
 from postroom.console.pages.step import keep_and_go, load_draft, load_draft_to_change, step_page
 from postroom.console.visit import Visit
 from postroom.store.records import MailServerDraft
@@ -34,5 +34,10 @@ async def keep(visit: Visit) -> Response:
 
 async def _page(visit: Visit, draft: MailServerDraft, troubles: Troubles) -> Response:
     return await step_page(
-        visit, "server", draft, troubles, providers=mail_providers(), provider=find_provider(visit.asked("provider"))
+        visit,
+        "server",
+        draft,
+        troubles,
+        providers=mail_providers(),
+        provider=find_provider(visit.asked("provider")) or provider_of(draft),
     )
