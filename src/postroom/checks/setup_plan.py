@@ -73,7 +73,7 @@ def _entra(plan: SetupPlan) -> tuple[Change, ...]:
             ChangeKind.REGISTER_APP,
             f"Registers the app {plan.app_name} for this organisation only, with the Redirect URL and {named}.",
             _APPS,
-            "Remove-MgApplication -ApplicationId $app.Id; it takes the consent and the secret with it.",
+            "Remove-MgApplication -ApplicationId $app.Id",
         ),
         Change(
             ChangeKind.CONSENT,

@@ -12,7 +12,7 @@ $identity = @('openid', 'profile', 'email')
 
 Connect-MgGraph -TenantId $tenant -Scopes 'Application.ReadWrite.All', 'DelegatedPermissionGrant.ReadWrite.All', 'User.Read.All' -NoWelcome
 
-# register app (least role: Cloud Application Administrator). Undo: Remove-MgApplication -ApplicationId $app.Id; it takes the consent and the secret with it.
+# register app (least role: Cloud Application Administrator). Undo: Remove-MgApplication -ApplicationId $app.Id
 $graph = Get-MgServicePrincipal -Filter "appId eq '00000003-0000-0000-c000-000000000000'"
 $access = @(foreach ($permission in $permissions) {
     $scope = $graph.Oauth2PermissionScopes | Where-Object { $_.Value -eq $permission }
