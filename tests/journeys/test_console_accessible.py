@@ -154,6 +154,22 @@ async def test_the_steps_of_the_mail_server(console: Console) -> None:
     await console.judge("/admin/mail-server/password")
 
 
+async def test_signing_in_elsewhere_and_by_a_colleague(console: Console) -> None:
+    await console.sign_in()
+    draft = replace(full_draft(), refresh_token="", user=None, secret_ends_on=date(2029, 1, 31))
+    await console.house.store.mail_servers.keep_draft(draft)
+    await console.page.goto(f"{console.url}/admin/mail-server/sign-in")
+    await console.page.get_by_text("Sign in on another computer").click()
+    await console.page.get_by_role("button", name="Show the address to open").click()
+    await console.judge_this("pasting")
+    await console.page.get_by_role("button", name="Make a link").click()
+    link = await console.page.locator("#colleague-link").inner_text()
+    await console.page.goto(link)
+    await console.page.get_by_role("button", name="Continue").click()
+    await console.page.get_by_text("asks you to sign in").wait_for()
+    await console.judge_this("colleague")
+
+
 async def test_checks_that_are_watched(console: Console) -> None:
     from tests.unit.console.test_mail_server_pages import FAILING
 
