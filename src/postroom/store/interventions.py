@@ -145,6 +145,7 @@ def _add_delivery(connection: Connection, message: Row) -> int:
     delivery_id = connection.ids.make_id()
     row = (
         *(delivery_id, message["message_id"], way.mail_server_id, way.mailbox_id, message["lane"]),
+        0,  # not pinned: it goes by the rules of today
         *("due", connection.now_us, 1, way.ready_us, turn),
     )
     connection.insert_rows("insert_deliveries", [row])
