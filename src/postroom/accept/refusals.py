@@ -119,14 +119,19 @@ def too_many_recipients(limit: int) -> Refusal:
     return _refuse(452, "4.5.3", "too_many_recipients", 422, text, field="to")
 
 
+_NO_RECIPIENT = "The message has no recipient that was accepted; name one, as the replies to the others say"
+
+
 def no_recipients() -> Refusal:
-    return _refuse(554, "5.5.1", "recipient_missing", 422, "The message has no recipient that was accepted", field="to")
+    return _refuse(554, "5.5.1", "recipient_missing", 422, _NO_RECIPIENT, field="to")
 
 
 def message_too_large(limit_bytes: int, size_bytes: int | None = None) -> Refusal:
     """`size_bytes` is what the client announced; unknown while a body streams."""
     size = f"{readable_size(size_bytes)} is" if size_bytes is not None else "The message is"
-    text = f"{size} over the limit of {readable_size(limit_bytes)} for one message"
+    text = (
+        f"{size} over the limit of {readable_size(limit_bytes)} for one message; make it smaller, or send it in parts"
+    )
     return _refuse(552, "5.3.4", "message_too_large", 413, text)
 
 
@@ -188,7 +193,9 @@ def flush_not_allowed(user: str) -> Refusal:
 
 def mail_loop(why: str) -> Refusal:
     """RFC 5321 6.3."""
-    return _refuse(554, "5.4.6", "mail_loop", 422, f"The message goes round in circles: {why}")
+    return _refuse(
+        554, "5.4.6", "mail_loop", 422, f"The message goes round in circles: {why}; end what sends it back here"
+    )
 
 
 def line_not_allowed(kind: str, line: int, why_not_fixed: str = "") -> Refusal:
@@ -206,7 +213,9 @@ def line_not_allowed(kind: str, line: int, why_not_fixed: str = "") -> Refusal:
 
 
 def head_not_readable(why: str) -> Refusal:
-    return _refuse(550, "5.6.0", "invalid_header", 422, f"The message's header cannot be read: {why}")
+    return _refuse(
+        550, "5.6.0", "invalid_header", 422, f"The message's header cannot be read: {why}; update what made it"
+    )
 
 
 def several_senders(addresses: tuple[str, ...]) -> Refusal:

@@ -74,7 +74,10 @@ async def test_chunks_do_not_matter(intake: Intake, store: FakeStore, size: int)
 async def test_the_announced_size_is_refused_before_anything_else(intake: Intake) -> None:
     with pytest.raises(Refusal) as caught:
         await intake.open(SCANNER, "scanner@contoso.example", RECEPTION, size_bytes=26 * 1024 * 1024)
-    assert caught.value.reply.smtp_reply == "552 5.3.4 26 MB is over the limit of 1 MB for one message"
+    assert (
+        caught.value.reply.smtp_reply
+        == "552 5.3.4 26 MB is over the limit of 1 MB for one message; make it smaller, or send it in parts"
+    )
     assert caught.value.reply.http_status == 413
 
 
