@@ -10,6 +10,7 @@ from typing import cast
 from tests.world.loop import VirtualLoop
 
 ADDRESS = ("mail.world.test", 587)
+SECOND = ("second.world.test", 587)
 _MESSAGE_ID = re.compile(rb"^Message-ID: *(<[^>]+>)", re.IGNORECASE | re.MULTILINE)
 
 
@@ -20,12 +21,15 @@ class Witness:
         self.arrived: Counter[tuple[str, str]] = Counter()
         self.refused: set[tuple[str, str]] = set()
         self.damaged: list[str] = []
+        self.taken: list[tuple[float, str, str]] = []
+        """When, by which mail server, which message."""
 
-    def take(self, content: bytes, recipients: list[str]) -> None:
+    def take(self, content: bytes, recipients: list[str], name: str, now: float) -> None:
         found = _MESSAGE_ID.search(content)
         message_id = found.group(1).decode() if found else "(none)"
         if not content.endswith(b"\r\nthe end\r\n"):
             self.damaged.append(message_id)
+        self.taken.append((now, name, message_id))
         for recipient in recipients:
             self.arrived[message_id, recipient] += 1
 
@@ -46,8 +50,9 @@ class Weather:
 class MailServerProtocol(asyncio.Protocol):
     """One conversation. Recipients beginning with `never` are refused for good, one by one."""
 
-    def __init__(self, witness: Witness, weather: Weather, chance: random.Random) -> None:
+    def __init__(self, witness: Witness, weather: Weather, chance: random.Random, name: str = ADDRESS[0]) -> None:
         self._witness = witness
+        self._name = name
         self._weather = weather
         self._chance = chance
         self._buffer = b""
@@ -56,6 +61,7 @@ class MailServerProtocol(asyncio.Protocol):
         self._chunk_is_last = False
         self._content = b""
         self._recipients: list[str] = []
+        self._has_sender = False
         self._login_steps = 0
         self._ready_at = 0.0
 
@@ -123,8 +129,8 @@ class MailServerProtocol(asyncio.Protocol):
             self._say("334 VXNlcm5hbWU6" if self._login_steps == 2 else "334 UGFzc3dvcmQ6")
         elif verb == "MAIL":
             self._recipients, self._content = [], b""
-            is_away = self._chance.random() < self._weather.temporary
-            self._say("451 4.7.0 Temporary server error" if is_away else "250 2.1.0 Sender OK")
+            self._has_sender = self._chance.random() >= self._weather.temporary
+            self._say("451 4.7.0 Temporary server error" if not self._has_sender else "250 2.1.0 Sender OK")
         elif verb == "RCPT":
             self._take_recipient(line.partition("<")[2].partition(">")[0])
         elif verb == "DATA":
@@ -148,7 +154,9 @@ class MailServerProtocol(asyncio.Protocol):
         return "235 2.7.0 Authentication successful"
 
     def _take_recipient(self, address: str) -> None:
-        if address.startswith("never"):
+        if not self._has_sender:
+            self._say("503 5.5.1 Bad sequence of commands")  # no transaction began (RFC 5321 4.1.4)
+        elif address.startswith("never"):
             self._say("550 5.1.10 Recipient not found")
         elif self._chance.random() < self._weather.temporary:
             self._say("451 4.3.2 Try again later")
@@ -166,7 +174,7 @@ class MailServerProtocol(asyncio.Protocol):
         if self._chance.random() < self._weather.throttles:
             self._say("451 4.7.500 Server busy. Please try again later")
             return
-        self._witness.take(content, self._recipients)
+        self._witness.take(content, self._recipients, self._name, self._loop.time())
         if self._chance.random() < self._weather.drop_after_dot:
             self._cut()
             return

@@ -14,10 +14,12 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from structlog.testing import capture_logs
 
 from postroom.accept.profiles import local_profile
 from postroom.accept.smtp_server import SmtpServer
@@ -28,20 +30,32 @@ from postroom.errors import PostroomError
 from postroom.identity.sign_ins import Bearer, Password
 from postroom.message import MailboxState, RecipientState
 from postroom.network import Route, http_client, verifying_context
+from postroom.outcome import Sent, Unknown
 from postroom.store import Store
 from postroom.store.choices import ChoiceAnswer, ChosenMail
 from postroom.store.faults import Crash
-from postroom.store.records import AppSettings, Authentication, MailServerDraft, MessageDetail
+from postroom.store.records import (
+    NEW,
+    AppSettings,
+    Authentication,
+    MailboxLimits,
+    MailServerDraft,
+    MessageDetail,
+)
+from postroom.store.routing import RuleKind
+from postroom.store.ways import NewRule
 from postroom.vault import KEY_BYTES, Vault
 from tests.world.client import Client, Ledger
 from tests.world.loop import VirtualClock, VirtualLoop
-from tests.world.mail_server import ADDRESS, MailServerProtocol, Weather, Witness
+from tests.world.mail_server import ADDRESS, SECOND, MailServerProtocol, Weather, Witness
 
 LISTENER = ("127.0.0.1", 2587)
 STORM_SECONDS = 1_800
 CALM_SECONDS = 4 * 24 * 3_600
 CLIENTS = 3
 MESSAGES_A_CLIENT = 6
+LIMITS = MailboxLimits(4, 2, 10_000, 500)
+"""So narrow that a handful of messages meets the pace."""
 TLS = verifying_context()
 
 
@@ -146,7 +160,8 @@ class World:
         self._chance = random.Random(seed)
         self.loop = VirtualLoop(random.Random(seed + 1))
         self._witness = Witness()
-        self._weather = Weather()
+        self._weather = {ADDRESS: Weather(), SECOND: Weather()}
+        self._cancelled: set[int] = set()
         self._ledger = Ledger()
         self._folder = folder
         self._machine: Machine
@@ -162,8 +177,7 @@ class World:
     async def _live(self) -> Verdict:
         clock = VirtualClock(self.loop)
         machine = self._machine = Machine(self._folder, clock, random.Random(self._seed + 2))
-        chance = random.Random(self._seed + 3)
-        self.loop.listeners[ADDRESS] = partial(MailServerProtocol, self._witness, self._weather, chance)
+        self._put_up_mail_servers()
         await machine.start()
         login = await self._set_up(machine.store)
         clients = [
@@ -185,17 +199,11 @@ class World:
         return verdict
 
     async def _set_up(self, store: Store) -> tuple[str, str]:
-        draft = MailServerDraft(
-            host=ADDRESS[0],
-            port=ADDRESS[1],
-            use_tls=False,
-            sender="scanner@world.test",
-            username="scanner@world.test",
-            test_address="ops@world.test",
-            authentication=Authentication.BASIC,
-            password="planted-password",
-        )
-        await store.mail_servers.save(draft, "world")
+        _, second = await set_up_ways(store)
+        for mailbox in await store.mailboxes.all():
+            await store.mailboxes.set_limits(mailbox.mailbox_id, LIMITS, "world")
+        if self._chance.random() < 0.3:
+            await store.ways.replace_rules([NewRule(RuleKind.SENDER, "scanner@world.test", second)], "world")
         app, password = await store.apps.create(AppSettings(name="Scanner"), "world")
         return app.login, password
 
@@ -207,13 +215,18 @@ class World:
                     await self._machine.has_stopped.wait()
             if self._machine.has_stopped.is_set():
                 await self._machine.bury(self.loop)
-                self.loop.listeners[ADDRESS] = self._mail_server_factory()
+                self._put_up_mail_servers()
                 await asyncio.sleep(self._chance.uniform(1, 120))
                 await self._machine.start()
             await self._solve_stops()
 
-    def _mail_server_factory(self) -> Callable[[], asyncio.BaseProtocol]:
-        return partial(MailServerProtocol, self._witness, self._weather, random.Random(self._chance.random()))
+    def _put_up_mail_servers(self) -> None:
+        for address in self._weather:
+            self.loop.listeners[address] = self._mail_server_factory(address)
+
+    def _mail_server_factory(self, address: tuple[str, int]) -> Callable[[], asyncio.BaseProtocol]:
+        chance = random.Random(self._chance.random())
+        return partial(MailServerProtocol, self._witness, self._weather[address], chance, address[0])
 
     async def _solve_stops(self) -> None:
         with contextlib.suppress(PostroomError, Crash):
@@ -222,7 +235,7 @@ class World:
                     await self._machine.store.mailboxes.resume(mailbox.mailbox_id, "world")
             for choice in await self._machine.store.choices.open():
                 await self._machine.store.choices.answer(choice.choice_id, ChoiceAnswer(ChosenMail.ALL), "world")
-            # What was in flight at three crashes in succession is held, though no message is to blame here.
+            # What was alone at three crashes is held, though none is to blame here; and what people held.
             held, _ = await self._machine.store.messages.search("status:held", limit=200)
             for row in held:
                 await self._machine.store.outbox.release(row.message_id, "world")
@@ -232,13 +245,34 @@ class World:
         ends_at = self.loop.time() + STORM_SECONDS
         while self.loop.time() < ends_at:
             self._change_weather()
+            await self._meddle()
             await asyncio.sleep(self._chance.uniform(30, 300))
             if self._chance.random() < 0.2:
                 self._machine.stop_at_once()
         self._calm()
 
+    async def _meddle(self) -> None:
+        """What people do meanwhile: pause, hold, release, cancel."""
+        chance, store = self._chance, self._machine.store
+        act = chance.choice(("pause", "resume", "hold", "release", "cancel", "", "", ""))
+        with contextlib.suppress(PostroomError, LookupError, Crash):
+            if act in ("pause", "resume"):
+                mailbox = chance.choice(await store.mailboxes.all())
+                await getattr(store.mailboxes, act)(mailbox.mailbox_id, "world")
+            elif act:
+                rows, _ = await store.messages.search("", limit=20)
+                if rows:
+                    message_id = chance.choice(rows).message_id
+                    if act == "cancel":
+                        self._cancelled.add(message_id)
+                    await getattr(store.outbox, act)(message_id, "world")
+
     def _change_weather(self) -> None:
-        chance, weather, machine = self._chance, self._weather, self._machine
+        for address in self._weather:
+            self._change_weather_at(address)
+
+    def _change_weather_at(self, address: tuple[str, int]) -> None:
+        chance, weather, machine = self._chance, self._weather[address], self._machine
 
         def sometimes(most: float) -> float:
             return chance.choice((0.0, 0.0, most * chance.random()))
@@ -255,16 +289,17 @@ class World:
         if not machine.has_stopped.is_set():
             machine.crash_probability = sometimes(0.01)
         if chance.random() < 0.1:
-            self.loop.listeners.pop(ADDRESS, None)  # the mail server is away
+            self.loop.listeners.pop(address, None)  # the mail server is away
         else:
-            self.loop.listeners[ADDRESS] = self._mail_server_factory()
+            self.loop.listeners[address] = self._mail_server_factory(address)
 
     def _calm(self) -> None:
-        self._weather.__init__()  # type: ignore[misc]
+        for weather in self._weather.values():
+            weather.__init__()  # type: ignore[misc]
         self.loop.cut_probability = self._machine.disk_trouble = 0.0
         if not self._machine.has_stopped.is_set():
             self._machine.crash_probability = 0.0
-        self.loop.listeners[ADDRESS] = self._mail_server_factory()
+        self._put_up_mail_servers()
 
     async def _wait_until_all_ended(self) -> None:
         ends_at = self.loop.time() + CALM_SECONDS
@@ -288,16 +323,27 @@ class World:
             for recipient in recipients:
                 self._judge_recipient(verdict, kept, message_id, recipient)
         verdict.trouble += [f"{message_id} arrived damaged" for message_id in self._witness.damaged]
+        for name in (ADDRESS[0], SECOND[0]):
+            most = most_in_a_minute([at for at, server, _ in self._witness.taken if server == name])
+            if most > LIMITS.messages_a_minute:
+                verdict.trouble.append(f"{most} messages reached {name} within a minute")
+        for details in kept.values():
+            verdict.trouble += [trouble for detail in details for trouble in _judge_story(detail)]
         return verdict
 
     def _judge_recipient(
         self, verdict: Verdict, kept: dict[str, list[MessageDetail]], message_id: str, recipient: str
     ) -> None:
+        details = kept.get(message_id, [])
         states = [
-            row.state for detail in kept.get(message_id, []) for row in detail.recipients if row.address == recipient
+            row.state
+            for detail in details
+            for row in detail.recipients
+            if row.address == recipient
+            and not (row.state is RecipientState.CANCELLED and detail.row.message_id in self._cancelled)
         ]
         arrived = self._witness.arrived[message_id, recipient]
-        if not states:
+        if not details:
             verdict.trouble.append(f"{message_id} for {recipient} was acknowledged and is gone")
         for state in states:
             wanted = RecipientState.FAILED if recipient.startswith("never") else RecipientState.SENT
@@ -305,6 +351,11 @@ class World:
                 verdict.trouble.append(f"{message_id} for {recipient} ended as {state}, not as {wanted}")
         if RecipientState.SENT in states and not arrived:
             verdict.trouble.append(f"{message_id} for {recipient} is called sent and never arrived")
+        told = sum(_may_have_arrived(detail, recipient) for detail in details)
+        if details and arrived > told:
+            verdict.trouble.append(
+                f"{message_id} for {recipient} arrived {arrived} times, and {told} attempts tell of it"
+            )
 
     def _count_duplicates(self, kept: dict[str, list[MessageDetail]]) -> int:
         """Arrivals beyond one for each copy that clients handed in."""
@@ -324,6 +375,56 @@ class World:
                 return kept
 
 
+def _may_have_arrived(detail: MessageDetail, recipient: str) -> int:
+    """Attempts that were successful, or of which nobody knows."""
+    return sum(
+        address == recipient and isinstance(outcome, Sent | Unknown)
+        for attempt in detail.attempts
+        for address, outcome in attempt.outcomes
+    )
+
+
+def _judge_story(detail: MessageDetail) -> list[str]:
+    """Each change of the way stands in the timeline with its reason, and each attempt has ended."""
+    name, trouble = detail.internet_message_id, []
+    ways = [attempt.mail_server_id for attempt in detail.attempts]
+    changes = sum(before != after for before, after in pairwise(ways))
+    told = [entry.text for entry in detail.timeline if entry.kind == "rerouted" and "because" in entry.text]
+    if changes > len(told):
+        trouble.append(f"{name} changed its way {changes} times, and its timeline tells of {len(told)}")
+    if any(attempt.ended_at_us is None for attempt in detail.attempts):
+        trouble.append(f"{name} has an attempt without an end")
+    return trouble
+
+
+def most_in_a_minute(times: list[float]) -> int:
+    """The greatest number within any 60 seconds."""
+    return max((sum(start <= time < start + 60 for time in times) for start in times), default=0)
+
+
+async def set_up_ways(store: Store) -> tuple[int, int]:
+    """Two mail servers with a mailbox each, and each takes over from the other."""
+    draft = MailServerDraft(
+        name="first",
+        host=ADDRESS[0],
+        port=ADDRESS[1],
+        use_tls=False,
+        sender="scanner@world.test",
+        username="scanner@world.test",
+        test_address="ops@world.test",
+        authentication=Authentication.BASIC,
+        password="planted-password",
+    )
+    await store.mail_servers.save(draft, "world")
+    other = msgspec.structs.replace(
+        draft, mail_server_id=NEW, mailbox_id=NEW, name="second", host=SECOND[0], username="second@world.test"
+    )
+    second = await store.mail_servers.save(other, "world")
+    await store.ways.set_alternatives(1, [second.mail_server_id], "world")
+    await store.ways.set_alternatives(second.mail_server_id, [1], "world")
+    return 1, second.mail_server_id
+
+
 def _report_all_but_crashes(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """A task that died with its machine has nobody left to tell."""
     if not isinstance(context.get("exception"), Crash):
@@ -332,7 +433,8 @@ def _report_all_but_crashes(loop: asyncio.AbstractEventLoop, context: dict[str, 
 
 def live(seed: int) -> Verdict:
     """One world by its seed."""
-    with tempfile.TemporaryDirectory(prefix="postroom-world-") as folder:
+    # Logs are not what is judged, and showing them takes longer than the world.
+    with tempfile.TemporaryDirectory(prefix="postroom-world-") as folder, capture_logs():
         return World(seed, Path(folder)).run()
 
 
