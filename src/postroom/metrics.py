@@ -76,8 +76,8 @@ READ_METRICS = (
     ),
     Declared(
         "credential_expiry_timestamp_seconds",
-        "When a credential ends: client_secret of a mailbox, sign_in of a mailbox unless it is renewed before (weekly, "
-        "by itself), tls_certificate of the SMTP listeners.",
+        "When a credential ends: client_secret or certificate of an app, sign_in of a mailbox unless it is renewed "
+        "before (weekly, by itself), tls_certificate of the SMTP listeners.",
         ("kind", "mailbox"),
     ),
     Declared(

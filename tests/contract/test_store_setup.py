@@ -4,9 +4,10 @@ import msgspec
 import pytest
 
 from postroom.errors import VaultKeyError, WrongStateError
+from postroom.identity.client_certificates import make_client_certificate
 from postroom.message import MailboxState
 from postroom.outcome import StopCause
-from postroom.store.records import Authentication, EmailType, MailServerDraft, SendRight, SignedInUser
+from postroom.store.records import Authentication, Cloud, EmailType, GrantType, MailServerDraft, SendRight, SignedInUser
 from tests.contract.kept_store import MAILBOX_ID, SENT, SIGNED_OUT, KeptStore
 
 pytestmark = pytest.mark.anyio
@@ -230,3 +231,28 @@ async def test_a_secret_moved_to_another_row_does_not_open(ready: KeptStore) -> 
     await ready.write("UPDATE grants SET client_secret = refresh_token")
     with pytest.raises(VaultKeyError, match=r"grants\.client_secret\.1 does not open"):
         await ready.store.mailboxes.open_grant(MAILBOX_ID)
+
+
+async def test_an_apps_certificate_is_kept_with_its_key_and_its_end(kept: KeptStore) -> None:
+    made = make_client_certificate("Postroom", 1_795_800_000_000_000)
+    draft = msgspec.structs.replace(
+        full_draft(),
+        grant_type=GrantType.CLIENT_CERTIFICATE,
+        cloud=Cloud.GCC_HIGH,
+        certificate=made.certificate,
+        private_key=made.private_key,
+        user=None,
+    )
+    store = await kept.open()
+    await store.mail_servers.save(draft, "anna")
+    grant = await store.mailboxes.open_grant(MAILBOX_ID)
+    assert (grant.grant_type, grant.cloud) == (GrantType.CLIENT_CERTIFICATE, Cloud.GCC_HIGH)
+    assert (grant.certificate, grant.private_key) == (made.certificate, made.private_key)
+    assert (grant.client_secret, grant.refresh_token) == ("", ""), "what this grant does not use is not kept"
+    [(ends_on, key)] = await kept.read("SELECT certificate_ends_on, private_key FROM grants")
+    assert ends_on == "2028-11-26"
+    assert b"PRIVATE KEY" not in key
+    edited = await store.mail_servers.draft_from_live()
+    assert (edited.grant_type, edited.private_key) == (GrantType.CLIENT_CERTIFICATE, made.private_key)
+    [expiry] = await store.mailboxes.expiries()
+    assert (expiry.kind.value, expiry.ends_on) == ("certificate", date(2028, 11, 26))

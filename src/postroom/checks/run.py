@@ -16,7 +16,7 @@ from postroom.clock import Clock
 from postroom.deliver.smtp_connection import SmtpFailure
 from postroom.errors import PostroomError, SignInTroubleError
 from postroom.identity.draft_book import DraftBook, KeepDraft
-from postroom.identity.providers import MICROSOFT, Provider
+from postroom.identity.providers import MICROSOFT, Provider, provider_of
 from postroom.network import Network
 from postroom.outcome import Failure, FailureClass
 from postroom.store.records import DialogueLine, EmailType, MailServerDraft
@@ -53,7 +53,7 @@ async def verify_mail_server(
     """
     book = DraftBook(draft, keep_draft, clock)
     walk = GraphSteps if draft.email_type is EmailType.GRAPH else MailServerSteps
-    steps = walk(book, network, http, clock, provider)
+    steps = walk(book, network, http, clock, provider_of(draft.cloud, provider))
     async with aclosing(_run(steps, draft)) as findings:
         has_failed = False
         async for finding in findings:

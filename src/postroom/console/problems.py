@@ -258,11 +258,30 @@ def _slowed(mailbox: Mailbox) -> Problem:
 
 def expiry_problems(expiries: Sequence[Expiry], renew_url: str) -> list[Problem]:
     """What ends soon, told while there is time. Pure."""
-    return [
-        _secret_ends(expiry, renew_url) if expiry.kind is ExpiryKind.CLIENT_SECRET else _sign_in_ends(expiry)
-        for expiry in expiries
-        if expiry.is_near
-    ]
+    return [_credential_ends(expiry, renew_url) for expiry in expiries if expiry.is_near]
+
+
+def _credential_ends(expiry: Expiry, renew_url: str) -> Problem:
+    if expiry.kind is ExpiryKind.CLIENT_SECRET:
+        return _secret_ends(expiry, renew_url)
+    return _certificate_ends(expiry) if expiry.kind is ExpiryKind.CERTIFICATE else _sign_in_ends(expiry)
+
+
+def _certificate_ends(expiry: Expiry) -> Problem:
+    if expiry.days < 0:
+        title = _("The certificate of the app in Entra has expired")
+    else:
+        title = ngettext(
+            "The certificate of the app in Entra expires in %(num)s day",
+            "The certificate of the app in Entra expires in %(num)s days",
+            expiry.days,
+        )
+    return Problem(
+        title=title,
+        effect=_("When it has expired, no mail leaves until a new certificate is registered."),
+        is_stopping=False,
+        fix_label=_("Open the mail server's settings"),
+    )
 
 
 def _secret_ends(expiry: Expiry, renew_url: str) -> Problem:

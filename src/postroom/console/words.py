@@ -70,6 +70,8 @@ def expiry_words(expiry: Expiry) -> str:
     """One line of the expiry calendar."""
     if expiry.kind is ExpiryKind.CLIENT_SECRET:
         what = _("Client secret for %(username)s", username=expiry.username)
+    elif expiry.kind is ExpiryKind.CERTIFICATE:
+        what = _("Certificate of the app for %(username)s", username=expiry.username)
     else:
         what = _("Sign-in of %(username)s, unless it is renewed (weekly, by itself)", username=expiry.username)
     if expiry.days < 0:

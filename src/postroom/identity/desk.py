@@ -97,7 +97,7 @@ class Desk:
 
     def check_may_ask(self, grant: Grant, resource: Resource, now_us: int) -> None:
         """SignInTroubleError when the answer is known already, or when we have asked often enough."""
-        if not grant.refresh_token:
+        if not grant.can_ask:
             raise SignInTroubleError(not_signed_in())
         # A clock that was set back must not make us wait for ever: hence both ends of the intervals.
         trouble = self.trouble.get(resource)
@@ -146,6 +146,8 @@ def grant_key(grant: Grant) -> bytes:
         grant.username,
         grant.address,
         grant.granted_at_us,
+        grant.grant_type,
+        grant.cloud,
         (user.object_id, user.tenant_id) if user else None,
     )
     return hashlib.sha256(repr(parts).encode()).digest()
@@ -158,7 +160,7 @@ def not_signed_in() -> Stopped:
 
 def _secrets_key(grant: Grant) -> bytes:
     """Changes with anything that could cure a refusal, and when a person says that it is cured."""
-    parts = (grant.client_secret, grant.refresh_token, grant.revision)
+    parts = (grant.client_secret, grant.certificate, grant.refresh_token, grant.revision)
     return hashlib.sha256(grant_key(grant) + repr(parts).encode()).digest()
 
 

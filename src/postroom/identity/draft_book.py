@@ -38,6 +38,10 @@ class DraftBook:
             secret_ends_on=draft.secret_ends_on,
             granted_at_us=draft.granted_at_us,
             renewed_at_us=self._renewed_at_us,
+            grant_type=draft.grant_type,
+            cloud=draft.cloud,
+            certificate=draft.certificate,
+            private_key=draft.private_key,
         )
 
     async def keep_refresh_token(

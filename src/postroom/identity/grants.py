@@ -1,29 +1,17 @@
-"""The authorization code grant with PKCE, and the refresh grant: what is sent. Pure.
+"""What is sent for each grant, but for what proves the app (`client`). Pure.
 
 RFC 6749, RFC 7636 (S256), OpenID Connect Core 1.0; Microsoft Learn "OAuth 2.0 authorization code flow".
 """
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from urllib.parse import urlencode
 
 import msgspec
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
+from postroom.identity.client import Client, Form
 from postroom.identity.providers import OPENID_SCOPES, Provider
-
-Form = Mapping[str, str]
-
-
-class Client(msgspec.Struct, frozen=True):
-    """The app in Entra as which we ask: the tenant it lives in, its id and its secret."""
-
-    tenant: str
-    client_id: str
-    client_secret: str
-
-    def __repr__(self) -> str:
-        return f"Client({self.client_id} in {self.tenant})"
 
 
 class SignInAttempt(msgspec.Struct, frozen=True):
@@ -78,7 +66,6 @@ def code_form(client: Client, attempt: SignInAttempt, code: str, scope: str) -> 
     return {
         "grant_type": "authorization_code",
         "client_id": client.client_id,
-        "client_secret": client.client_secret,
         "code": code,
         "redirect_uri": attempt.redirect_url,
         "code_verifier": attempt.code_verifier,
@@ -91,10 +78,14 @@ def refresh_form(client: Client, refresh_token: str, scope: str) -> Form:
     return {
         "grant_type": "refresh_token",
         "client_id": client.client_id,
-        "client_secret": client.client_secret,
         "refresh_token": refresh_token,
         "scope": _scopes_of(scope),
     }
+
+
+def app_form(client: Client, scope: str) -> Form:
+    """What gets a token for the app by itself (RFC 6749 4.4): `scope` is one resource's `.default` and nothing else."""
+    return {"grant_type": "client_credentials", "client_id": client.client_id, "scope": scope}
 
 
 def missing_scopes(needed: Iterable[str], granted: Iterable[str]) -> tuple[str, ...]:

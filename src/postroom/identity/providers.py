@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from postroom.store.records import EmailType, MailServerDraft, SendRight
+from postroom.store.records import Cloud, EmailType, MailServerDraft, SendRight
 
 OPENID_SCOPES = ("offline_access", "openid", "profile", "email")
 
@@ -35,6 +35,9 @@ class Provider(msgspec.Struct, frozen=True):
     smtp_scope: str = "https://outlook.office.com/SMTP.Send"
     graph_scope: str = "https://graph.microsoft.com/User.Read"
     graph_mail_scope: str = "https://graph.microsoft.com/Mail.Send"
+    smtp_host: str = "smtp.office365.com"
+    exchange: str = "https://outlook.office365.com"
+    """The resource of an app's own token for SMTP; in a person's name it is another one."""
     graph_drafts_scope: str = "https://graph.microsoft.com/Mail.ReadWrite"
     graph_shared_mail_scope: str = "https://graph.microsoft.com/Mail.Send.Shared"
 
@@ -63,6 +66,11 @@ class Provider(msgspec.Struct, frozen=True):
         drafts = (self.graph_drafts_scope,) if draft.takes_large_mail else ()
         return (self.graph_mail_scope, *shared, *drafts)
 
+    def app_scope(self, email_type: EmailType) -> str:
+        """What an app asks for in its own name: the roles that an administrator gave it, whatever they are."""
+        resource = f"https://{self.graph_host}" if email_type is EmailType.GRAPH else self.exchange
+        return f"{resource}/.default"
+
     def sign_in_scopes(self, draft: MailServerDraft) -> tuple[str, ...]:
         """What one sign-in asks consent for; each token is for one resource all the same."""
         return (*self.sending_scopes(draft), self.graph_scope, *OPENID_SCOPES)
@@ -73,6 +81,43 @@ class Provider(msgspec.Struct, frozen=True):
 
 MICROSOFT = Provider()
 """The worldwide cloud, GCC included."""
+
+
+def _national(login_host: str, graph_host: str, smtp_host: str, exchange: str) -> Provider:
+    return Provider(
+        login_host=login_host,
+        graph_host=graph_host,
+        smtp_scope=f"{exchange}/SMTP.Send",
+        graph_scope=f"https://{graph_host}/User.Read",
+        graph_mail_scope=f"https://{graph_host}/Mail.Send",
+        graph_drafts_scope=f"https://{graph_host}/Mail.ReadWrite",
+        graph_shared_mail_scope=f"https://{graph_host}/Mail.Send.Shared",
+        smtp_host=smtp_host,
+        exchange=exchange,
+    )
+
+
+# Microsoft Learn, "Microsoft Entra authentication and national clouds" and Graph's "National cloud deployments".
+# The resources for SMTP, and the SMTP hosts of DoD and 21Vianet, were seen in products: no page of Microsoft has them.
+_NATIONAL = {
+    Cloud.GCC_HIGH: _national(
+        "login.microsoftonline.us", "graph.microsoft.us", "smtp.office365.us", "https://outlook.office365.us"
+    ),
+    Cloud.DOD: _national(
+        "login.microsoftonline.us", "dod-graph.microsoft.us", "outlook-dod.office365.us", "https://outlook.office365.us"
+    ),
+    Cloud.CHINA_21VIANET: _national(
+        "login.partner.microsoftonline.cn",
+        "microsoftgraph.chinacloudapi.cn",
+        "smtp.partner.outlook.cn",
+        "https://partner.outlook.cn",
+    ),
+}
+
+
+def provider_of(cloud: Cloud, worldwide: Provider = MICROSOFT) -> Provider:
+    """Where this cloud is; `worldwide` is used in place of Microsoft's own."""
+    return worldwide if cloud is Cloud.WORLDWIDE else _NATIONAL[cloud]
 
 
 def _is_for_another(draft: MailServerDraft) -> bool:

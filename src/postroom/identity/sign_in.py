@@ -8,15 +8,15 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 import httpx2
 import msgspec
 
 from postroom.clock import DAY_US, MINUTE_US, Clock
 from postroom.identity.addresses import normal_address
+from postroom.identity.client import Client, Form, client_of
 from postroom.identity.grants import (
-    Client,
-    Form,
     SignInAttempt,
     begin_sign_in,
     code_form,
@@ -26,10 +26,10 @@ from postroom.identity.grants import (
 from postroom.identity.id_token import Expected, IdClaims, check_id_token
 from postroom.identity.pasted import read_pasted_address
 from postroom.identity.profile import Profile, read_profile
-from postroom.identity.providers import MICROSOFT, Provider, explain_tenant
+from postroom.identity.providers import MICROSOFT, Provider, explain_tenant, provider_of
 from postroom.identity.refused import SignInRefused, refuse
 from postroom.identity.token_answers import TokenFailure, Tokens, words_of
-from postroom.identity.token_endpoint import post_form
+from postroom.identity.token_endpoint import ask_for_tokens
 from postroom.identity.token_trouble import explain_token_failure, read_redirect_error
 from postroom.network import Network
 from postroom.outcome import FailureClass
@@ -123,8 +123,8 @@ class SignIns:
         _check_fields(draft)
         self._forget_old()
         attempt, url = begin_sign_in(
-            self._provider,
-            _client_of(draft),
+            provider_of(draft.cloud, self._provider),
+            client_of(draft),
             redirect_url,
             username=draft.username,
             scopes=self._provider.sign_in_scopes(draft),
@@ -202,13 +202,13 @@ class SignIns:
         self._over = dict(remembered[-PENDING_LIMIT:])
 
     async def _finish(self, pending: _Pending, params: dict[str, str]) -> MailServerDraft:
-        draft, provider = pending.draft, self._provider
+        draft, provider = pending.draft, provider_of(pending.draft.cloud, self._provider)
         if "error" in params:
-            raise self._refuse_token(read_redirect_error(params))
+            raise self._refuse_token(read_redirect_error(params), provider)
         code = params.get("code")
         if not code:
             raise _restart("without_code", "Microsoft sent no code back.")
-        client = _client_of(draft)
+        client = client_of(draft)
         scopes = provider.sending_scopes(draft)
         sending = await self._ask(client, code_form(client, pending.attempt, code, " ".join(scopes)))
         self._check_scopes(draft, sending, scopes)
@@ -228,13 +228,14 @@ class SignIns:
         return signed_in
 
     async def _ask(self, client: Client, form: Form) -> Tokens:
-        answer = await post_form(self._http, self._provider.token_url(client.tenant), form, self._clock)
+        provider = provider_of(client.cloud, self._provider)
+        answer = await ask_for_tokens(self._http, provider, client, form, self._clock)
         if isinstance(answer, TokenFailure):
-            raise self._refuse_token(answer)
+            raise self._refuse_token(answer, provider)
         return answer
 
-    def _refuse_token(self, failure: TokenFailure) -> SignInRefused:
-        outcome = explain_token_failure(failure, self._clock.now_us(), self._provider.login_host)
+    def _refuse_token(self, failure: TokenFailure, provider: Provider) -> SignInRefused:
+        outcome = explain_token_failure(failure, self._clock.now_us(), provider.login_host)
         text = f"{outcome.failure.text.rstrip('.')}. Nothing was saved."
         code = outcome.failure.remedy_id if failure.error else outcome.failure.code
         return SignInRefused(msgspec.structs.replace(outcome.failure, text=text, code=code))
@@ -251,12 +252,13 @@ class SignIns:
                 "Add it to the app's API permissions, grant admin consent, and sign in again. Nothing was saved.",
                 "permission_missing",
                 failure_class=FailureClass.PERMISSION,
-                server=self._provider.login_host,
+                server=provider_of(draft.cloud, self._provider).login_host,
             )
 
     async def _check_id_token(self, client: Client, id_token: str, nonce: str) -> IdClaims:
-        issuer = (await self._fetch(self._provider.discovery_url(client.tenant))).get("issuer")
-        key_set = await self._fetch(self._provider.keys_url(client.tenant))
+        provider = provider_of(client.cloud, self._provider)
+        issuer = (await self._fetch(provider.discovery_url(client.tenant))).get("issuer")
+        key_set = await self._fetch(provider.keys_url(client.tenant))
         expected = Expected(client.client_id, client.tenant, str(issuer), nonce)
         return check_id_token(id_token, key_set, expected, self._clock.now_us())
 
@@ -273,19 +275,15 @@ class SignIns:
             f"Microsoft's sign-in service cannot be asked for its keys: {trouble}. Nothing was saved.",
             "microsoft_unavailable",
             failure_class=FailureClass.NETWORK,
-            server=self._provider.login_host,
+            server=urlsplit(url).hostname,
         )
-
-
-def _client_of(draft: MailServerDraft) -> Client:
-    return Client(draft.tenant, draft.client_id, draft.client_secret)
 
 
 def _check_fields(draft: MailServerDraft) -> None:
     missing = {
         "Username": not draft.username,
         "Client ID": not draft.client_id,
-        "Client Secret": not draft.client_secret,
+        "Client Secret": not client_of(draft).can_prove_itself,
     }
     sentence = explain_tenant(draft.tenant)
     named = [name for name, is_missing in missing.items() if is_missing]

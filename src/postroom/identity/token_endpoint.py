@@ -6,11 +6,20 @@ import httpx2
 import msgspec
 
 from postroom.clock import Clock
-from postroom.identity.grants import Form
+from postroom.identity.client import Client, Form, identify_client
+from postroom.identity.providers import Provider
 from postroom.identity.token_answers import TokenFailure, Tokens, no_answer, read_token_answer
 
-_SECRETS = ("client_secret", "refresh_token", "code", "code_verifier")
+_SECRETS = ("client_secret", "client_assertion", "refresh_token", "code", "code_verifier", "device_code")
 _HIDDEN = "(hidden)"
+
+
+async def ask_for_tokens(
+    http: httpx2.AsyncClient, provider: Provider, client: Client, form: Form, clock: Clock
+) -> Tokens | TokenFailure:
+    """The answer to a grant's form, with the proof of the app beside it; never raises, as `post_form`."""
+    url = provider.token_url(client.tenant)
+    return await post_form(http, url, {**form, **identify_client(client, url, clock.now_us())}, clock)
 
 
 async def post_form(http: httpx2.AsyncClient, url: str, form: Form, clock: Clock) -> Tokens | TokenFailure:

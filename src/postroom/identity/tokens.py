@@ -14,17 +14,18 @@ import structlog
 
 from postroom.clock import DAY_US, MINUTE_US, Clock
 from postroom.errors import PostroomError, SignInTroubleError, WrongStateError
+from postroom.identity.client import client_of
 from postroom.identity.desk import Access, Desk, Resource, not_signed_in
-from postroom.identity.grants import Client, missing_scopes, refresh_form
-from postroom.identity.providers import MICROSOFT, Provider
+from postroom.identity.grants import app_form, missing_scopes, refresh_form
+from postroom.identity.providers import MICROSOFT, Provider, provider_of
 from postroom.identity.sign_ins import Bearer, Password, SignIn
 from postroom.identity.token_answers import TokenFailure, Tokens
-from postroom.identity.token_endpoint import post_form
+from postroom.identity.token_endpoint import ask_for_tokens
 from postroom.identity.token_trouble import explain_token_failure
 from postroom.message import MailboxState
 from postroom.metrics import Metrics
 from postroom.outcome import Failure, FailureClass, StopCause, Stopped, TryLater
-from postroom.store.records import Authentication, Grant, Mailbox
+from postroom.store.records import Authentication, EmailType, Grant, Mailbox
 
 __all__ = ["GrantBook", "Resource", "TokenKeeper"]
 
@@ -276,11 +277,14 @@ class TokenKeeper:
 
     async def _ask_once(self, desk: Desk, grant: Grant, resource: Resource) -> Tokens | Stopped | TryLater:
         desk.calls_us.append(self._clock.now_us())
-        client = Client(grant.tenant, grant.client_id, grant.client_secret)
-        form = refresh_form(client, grant.refresh_token, " ".join(self._scopes_of(grant, resource)))
-        answer = await post_form(self._http, self._provider.token_url(grant.tenant), form, self._clock)
+        provider, client = provider_of(grant.cloud, self._provider), client_of(grant)
+        if grant.grant_type.is_app_only:
+            form = app_form(client, provider.app_scope(_email_type_of(resource)))
+        else:
+            form = refresh_form(client, grant.refresh_token, " ".join(self._scopes_of(grant, resource)))
+        answer = await ask_for_tokens(self._http, provider, client, form, self._clock)
         if isinstance(answer, TokenFailure):
-            explained = explain_token_failure(answer, self._clock.now_us(), self._provider.login_host)
+            explained = explain_token_failure(answer, self._clock.now_us(), provider.login_host)
             self._metrics.oauth_refresh.labels(explained.failure.code).inc()
             return explained
         self._metrics.oauth_refresh.labels("renewed").inc()
@@ -288,6 +292,9 @@ class TokenKeeper:
 
     async def _keep(self, grant: Grant, resource: Resource, answer: Tokens) -> Tokens | Stopped | TryLater:
         """Put the rotated refresh token on the disk; an answer that cannot be kept is not used."""
+        if grant.grant_type.is_app_only:
+            # Nothing rotates. A token without its role may send all the same: Exchange has rights of its own for apps.
+            return answer
         refresh_token = answer.refresh_token or grant.refresh_token
         try:
             await self._book.keep_refresh_token(grant.mailbox_id, refresh_token, grant.scopes, grant.granted_at_us)
@@ -295,28 +302,34 @@ class TokenKeeper:
             return not_signed_in()
         except PostroomError as trouble:
             return _store_trouble(trouble)
-        scope = self._scope_of(resource)
+        provider = provider_of(grant.cloud, self._provider)
+        scope = _scope_of(provider, resource)
         if answer.scopes and missing_scopes([scope], answer.scopes):
-            return _scope_missing(scope, answer.scopes, self._provider.login_host)
+            return _scope_missing(scope, answer.scopes, provider.login_host)
         return answer
-
-    def _scope_of(self, resource: Resource) -> str:
-        """What a token for it must allow."""
-        return {
-            Resource.SMTP: self._provider.smtp_scope,
-            Resource.GRAPH: self._provider.graph_scope,
-            Resource.GRAPH_MAIL: self._provider.graph_mail_scope,
-        }[resource]
 
     def _scopes_of(self, grant: Grant, resource: Resource) -> tuple[str, ...]:
         """What is asked for: drafts, and other people's mailboxes, too, where a person consented to them."""
+        provider = provider_of(grant.cloud, self._provider)
         if resource is not Resource.GRAPH_MAIL:
-            return (self._scope_of(resource),)
-        more = (self._provider.graph_drafts_scope, self._provider.graph_shared_mail_scope)
-        return (self._scope_of(resource), *(scope for scope in more if not missing_scopes([scope], grant.scopes)))
+            return (_scope_of(provider, resource),)
+        more = (provider.graph_drafts_scope, provider.graph_shared_mail_scope)
+        return (_scope_of(provider, resource), *(scope for scope in more if not missing_scopes([scope], grant.scopes)))
 
     def _desk(self, grant: Grant) -> Desk:
         return self._desks.setdefault(grant.mailbox_id, Desk())
+
+
+def _scope_of(provider: Provider, resource: Resource) -> str:
+    return {
+        Resource.SMTP: provider.smtp_scope,
+        Resource.GRAPH: provider.graph_scope,
+        Resource.GRAPH_MAIL: provider.graph_mail_scope,
+    }[resource]
+
+
+def _email_type_of(resource: Resource) -> EmailType:
+    return EmailType.SMTP if resource is Resource.SMTP else EmailType.GRAPH
 
 
 def _sending_resource(grant: Grant) -> Resource:

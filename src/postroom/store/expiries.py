@@ -7,7 +7,7 @@ import msgspec
 
 from postroom.clock import DAY_US, date_at
 from postroom.store.database import Row
-from postroom.store.records import Authentication
+from postroom.store.records import Authentication, GrantType
 from postroom.store.rows import date_of
 
 WARNING_DAYS = (60, 30, 14, 7, 1)
@@ -18,6 +18,8 @@ IDLE_US = 90 * DAY_US
 
 class ExpiryKind(StrEnum):
     CLIENT_SECRET = "client_secret"  # noqa: S105 - a name
+    CERTIFICATE = "certificate"
+    """With which the app proves itself."""
     SIGN_IN = "sign_in"
     """Its refresh token, unless it is renewed before, which happens weekly by itself."""
 
@@ -44,7 +46,10 @@ def expiries_in(row: Row, now_us: int) -> list[Expiry]:
     ends: dict[ExpiryKind, date] = {}
     if (secret_ends_on := date_of(row["secret_ends_on"])) is not None:
         ends[ExpiryKind.CLIENT_SECRET] = secret_ends_on
-    if row["granted_at_us"] is not None:
+    if (certificate_ends_on := date_of(row["certificate_ends_on"])) is not None:
+        ends[ExpiryKind.CERTIFICATE] = certificate_ends_on
+    # An app by itself has no refresh token that could end.
+    if row["granted_at_us"] is not None and not GrantType(row["grant_type"]).is_app_only:
         used_at_us = max(row["granted_at_us"], row["renewed_at_us"] or 0)
         ends[ExpiryKind.SIGN_IN] = date_at(used_at_us + IDLE_US)
     today = date_at(now_us)

@@ -3,23 +3,25 @@
 from typing import Any
 
 import msgspec
+from cryptography.x509 import load_pem_x509_certificate
 
 from postroom.store.audit import note
 from postroom.store.choices import run_after_setting_aside
 from postroom.store.database import Connection, Row, to_json
 from postroom.store.mailboxes import grant_of, note_sign_in, seal_grant_secret
 from postroom.store.reader import Reader
-from postroom.store.records import NEW, Authentication, MailServer, MailServerDraft
+from postroom.store.records import NEW, Authentication, GrantType, MailServer, MailServerDraft
 from postroom.store.rows import mail_server_of, mailbox_of, to_json_or_none
 from postroom.store.writer import Writer
 from postroom.vault import Vault
 
 _DRAFT_CONTEXT = "mail_server_drafts.draft.1"
-_SECRETS = ("client_secret", "password", "refresh_token")
-_USED_SECRETS: dict[Authentication, tuple[str, ...]] = {
-    Authentication.OAUTH: ("client_secret", "refresh_token"),
-    Authentication.BASIC: ("password",),
-    Authentication.NONE: (),
+_SECRETS = ("client_secret", "password", "refresh_token", "private_key")
+_USED_SECRETS: dict[GrantType, tuple[str, ...]] = {
+    GrantType.AUTHORIZATION_CODE: ("client_secret", "refresh_token"),
+    GrantType.DEVICE_CODE: ("refresh_token",),
+    GrantType.CLIENT_SECRET: ("client_secret",),
+    GrantType.CLIENT_CERTIFICATE: ("private_key",),
 }
 
 
@@ -207,6 +209,10 @@ def _draft_of(server: Row, mailbox: Row, grant: Row | None, vault: Vault) -> Mai
         scopes=opened.scopes,
         user=opened.user,
         granted_at_us=opened.granted_at_us,
+        grant_type=opened.grant_type,
+        cloud=opened.cloud,
+        certificate=opened.certificate,
+        private_key=opened.private_key,
     )
 
 
@@ -268,7 +274,9 @@ def _keep_tenant(connection: Connection, draft: MailServerDraft) -> None:
 
 def _grant_values(connection: Connection, draft: MailServerDraft, mailbox_id: int, vault: Vault) -> dict[str, Any]:
     # Only what this way of signing in uses is kept: a password does not lie about beside a token.
-    used = _USED_SECRETS[draft.authentication]
+    used = _used_secrets(draft)
+    certificate = draft.certificate if "private_key" in used else ""
+    ends_on = draft.secret_ends_on if "client_secret" in used else None
     secrets = {
         column: seal_grant_secret(vault, column, mailbox_id, getattr(draft, column)) if column in used else None
         for column in _SECRETS
@@ -278,11 +286,29 @@ def _grant_values(connection: Connection, draft: MailServerDraft, mailbox_id: in
         "tenant": draft.tenant,
         "client_id": draft.client_id,
         "scopes": to_json(draft.scopes),
-        "secret_ends_on": draft.secret_ends_on.isoformat() if draft.secret_ends_on else None,
-        "granted_at_us": draft.granted_at_us,
+        "secret_ends_on": ends_on.isoformat() if ends_on else None,
+        "grant_type": draft.grant_type,
+        "cloud": draft.cloud,
+        "certificate": certificate,
+        "certificate_ends_on": _end_of(certificate),
+        # Nobody signs in for an app by itself: its grant begins when it is saved.
+        "granted_at_us": connection.now_us if draft.grant_type.is_app_only else draft.granted_at_us,
         "renewed_at_us": connection.now_us,
         **secrets,
     }
+
+
+def _used_secrets(draft: MailServerDraft) -> tuple[str, ...]:
+    if draft.authentication is Authentication.OAUTH:
+        return _USED_SECRETS[draft.grant_type]
+    return ("password",) if draft.authentication is Authentication.BASIC else ()
+
+
+def _end_of(certificate: str) -> str | None:
+    """The last day of a certificate in PEM."""
+    if not certificate:
+        return None
+    return load_pem_x509_certificate(certificate.encode()).not_valid_after_utc.date().isoformat()
 
 
 def _describe(server: Row, mailbox: Row) -> str:

@@ -13,7 +13,7 @@ from postroom.store.expiries import Expiry, expiries_in
 from postroom.store.external import read_external_day, set_external_day, why_not_these_domains
 from postroom.store.pace import limits_of, why_not_these_limits
 from postroom.store.reader import Reader
-from postroom.store.records import Authentication, Grant, Mailbox, MailboxLimits, MailServerDraft
+from postroom.store.records import Authentication, Cloud, Grant, GrantType, Mailbox, MailboxLimits, MailServerDraft
 from postroom.store.rows import date_of, mailbox_of, texts_of, to_json_or_none, user_of
 from postroom.store.settling import open_mail_server
 from postroom.store.writer import Writer
@@ -248,6 +248,10 @@ def grant_of(row: Row, vault: Vault | None) -> Grant:
         spare_secret_until_us=row["spare_secret_until_us"],
         granted_at_us=row["granted_at_us"],
         renewed_at_us=row["renewed_at_us"],
+        grant_type=GrantType(row["grant_type"]),
+        cloud=Cloud(row["cloud"]),
+        certificate=row["certificate"],
+        private_key=opened("private_key"),
         revision=row["revision"],
     )
 

@@ -25,6 +25,34 @@ class Authentication(StrEnum):
     """The mail server knows us by our address, or lets everybody in."""
 
 
+class GrantType(StrEnum):
+    """How tokens are got for a mailbox that signs in with OAuth."""
+
+    AUTHORIZATION_CODE = "authorization_code"
+    """A person signs in once in a browser that comes back to us (RFC 6749 4.1, with PKCE)."""
+    DEVICE_CODE = "device_code"
+    """A person enters a code on any device (RFC 8628)."""
+    CLIENT_SECRET = "client_secret"  # noqa: S105 - a name
+    """The app signs in itself, with a secret (RFC 6749 4.4): nobody's sign-in can end."""
+    CLIENT_CERTIFICATE = "client_certificate"
+    """The same with a certificate (RFC 7523 2.2)."""
+
+    @property
+    def is_app_only(self) -> bool:
+        """Without a person, and therefore without a refresh token."""
+        return self in (GrantType.CLIENT_SECRET, GrantType.CLIENT_CERTIFICATE)
+
+
+class Cloud(StrEnum):
+    """Which of Microsoft's clouds the tenant lives in; tokens of one are worth nothing in another."""
+
+    WORLDWIDE = "worldwide"
+    """GCC included."""
+    GCC_HIGH = "gcc_high"
+    DOD = "dod"
+    CHINA_21VIANET = "china_21vianet"
+
+
 class SendRight(StrEnum):
     """By which right the username sends as the sender."""
 
@@ -142,8 +170,18 @@ class Grant(msgspec.Struct, frozen=True):
     spare_secret_until_us: int | None = None
     granted_at_us: int | None = None
     renewed_at_us: int | None = None
+    grant_type: GrantType = GrantType.AUTHORIZATION_CODE
+    cloud: Cloud = Cloud.WORLDWIDE
+    certificate: str = ""
+    """PEM, with `private_key`: by which the app proves itself when the grant type says so."""
+    private_key: str = ""
     revision: int = 0
     """Of its mailbox: grows when a person says that something was solved."""
+
+    @property
+    def can_ask(self) -> bool:
+        """Whether tokens can be asked for: an app by itself always, in a person's name once they have signed in."""
+        return self.grant_type.is_app_only or bool(self.refresh_token)
 
     def __repr__(self) -> str:
         return f"Grant(mailbox {self.mailbox_id}, {self.authentication})"
@@ -180,6 +218,10 @@ class MailServerDraft(msgspec.Struct, frozen=True):
     client_id: str = ""
     client_secret: str = ""
     secret_ends_on: date | None = None
+    grant_type: GrantType = GrantType.AUTHORIZATION_CODE
+    cloud: Cloud = Cloud.WORLDWIDE
+    certificate: str = ""
+    private_key: str = ""
     password: str = ""
     refresh_token: str = ""
     scopes: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ import pytest
 
 from postroom.clock import DAY_US, MICROSECONDS, ManualClock
 from postroom.errors import SignInTroubleError, StoreUnavailableError, WrongStateError
+from postroom.identity.client_certificates import make_client_certificate
 from postroom.identity.desk import CALLS_A_MINUTE, Resource
 from postroom.identity.draft_book import DRAFT_MAILBOX_ID, DraftBook
 from postroom.identity.providers import MICROSOFT
@@ -17,7 +18,7 @@ from postroom.identity.sign_ins import Bearer, Password, SignInSource
 from postroom.identity.tokens import GrantBook, TokenKeeper
 from postroom.message import MailboxState
 from postroom.outcome import Failure, StopCause, Stopped, TryLater
-from postroom.store.records import Authentication, Grant, Mailbox, MailServerDraft
+from postroom.store.records import Authentication, Cloud, Grant, GrantType, Mailbox, MailServerDraft
 from tests.unit.identity.pretend_entra import (
     CLIENT_ID,
     CLIENT_SECRET,
@@ -553,3 +554,61 @@ async def test_a_draft_keeps_its_rotated_token_through_the_callback(stand: Stand
     assert [draft.refresh_token for draft in kept] == ["refresh-1"]
     assert book.draft == kept[0]
     await keeper.renew_due()
+
+
+@pytest.mark.anyio
+async def test_an_app_by_itself_asks_in_its_own_name_and_needs_no_refresh_token(stand: Stand) -> None:
+    stand.book.change(grant_type=GrantType.CLIENT_SECRET, refresh_token="", scopes=(), user=None)
+    assert await stand.token() == "access-1-smtp"
+    [form] = stand.entra.forms
+    assert form == {
+        "grant_type": "client_credentials",
+        "client_id": stand.book.grant.client_id,
+        "client_secret": stand.book.grant.client_secret,
+        "scope": "https://outlook.office365.com/.default",
+    }
+    await stand.keeper.graph_sign_in_for(MAILBOX)
+    assert stand.entra.forms[1]["scope"] == "https://graph.microsoft.com/.default"
+    assert stand.book.grant.refresh_token == "", "nothing of an app's token is kept"
+
+
+@pytest.mark.anyio
+async def test_an_app_with_a_certificate_sends_no_secret_and_hides_its_assertion(stand: Stand) -> None:
+    made = make_client_certificate("Postroom", stand.clock.now_us())
+    stand.book.change(
+        grant_type=GrantType.CLIENT_CERTIFICATE,
+        refresh_token="",
+        certificate=made.certificate,
+        private_key=made.private_key,
+    )
+
+    def repeat(form: dict[str, str]) -> httpx2.Response:
+        return entra_error("invalid_client", 700027, error_description=f"AADSTS700027: {form['client_assertion']}")
+
+    stand.entra.answers.append(repeat)
+    outcome = await stand.trouble()
+    [form] = stand.entra.forms
+    assert "client_secret" not in form
+    assert isinstance(outcome, Stopped)
+    assert outcome.cause is StopCause.CREDENTIAL
+    assert form["client_assertion"] not in outcome.failure.text
+
+
+@pytest.mark.anyio
+async def test_a_national_cloud_is_asked_at_its_own_address_for_its_own_resource() -> None:
+    asked: list[httpx2.Request] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request)
+        return httpx2.Response(200, json={"token_type": "Bearer", "access_token": "a", "expires_in": 3600})
+
+    clock = ManualClock()
+    book = MemoryBook(clock)
+    book.change(grant_type=GrantType.CLIENT_SECRET, cloud=Cloud.GCC_HIGH, refresh_token="")
+    async with httpx2.AsyncClient(transport=httpx2.MockTransport(answer)) as http:
+        keeper = TokenKeeper(book, http, clock)
+        await keeper.sign_in_for(MAILBOX)
+        await keeper.close()
+    [request] = asked
+    assert request.url.host == "login.microsoftonline.us"
+    assert "scope=https%3A%2F%2Foutlook.office365.us%2F.default" in request.content.decode()

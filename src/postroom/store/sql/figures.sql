@@ -12,7 +12,8 @@ SELECT status, class, messages FROM finished_totals
 SELECT finished_at_us FROM messages WHERE state = 'sent' ORDER BY message_id DESC LIMIT 1
 
 -- name: mailbox_figures
-SELECT mailboxes.*, grants.secret_ends_on, grants.granted_at_us, grants.renewed_at_us,
+SELECT mailboxes.*, grants.secret_ends_on, grants.certificate_ends_on, grants.grant_type,
+       grants.granted_at_us, grants.renewed_at_us,
        (SELECT count(*) FROM pace_slots WHERE mailbox_id = mailboxes.mailbox_id AND used_at_us > :minute_ago_us)
            AS messages_last_minute,
        (SELECT count(*) FROM deliveries AS leased

@@ -104,20 +104,22 @@ WHERE mailbox_id = :mailbox_id
 
 -- name: expiries
 SELECT mailbox_id, mailboxes.username, mailboxes.authentication, grants.secret_ends_on, grants.granted_at_us,
-       grants.renewed_at_us
+       grants.renewed_at_us, grants.grant_type, grants.certificate_ends_on
 FROM grants JOIN mailboxes USING (mailbox_id)
 ORDER BY mailbox_id
 
 -- name: keep_grant
 INSERT INTO grants (mailbox_id, tenant, client_id, client_secret, password, refresh_token, scopes, secret_ends_on,
-                    granted_at_us, renewed_at_us)
+                    granted_at_us, renewed_at_us, grant_type, cloud, certificate, certificate_ends_on, private_key)
 VALUES (:mailbox_id, :tenant, :client_id, :client_secret, :password, :refresh_token, :scopes, :secret_ends_on,
-        :granted_at_us, :renewed_at_us)
+        :granted_at_us, :renewed_at_us, :grant_type, :cloud, :certificate, :certificate_ends_on, :private_key)
 ON CONFLICT (mailbox_id) DO UPDATE
 SET tenant = excluded.tenant, client_id = excluded.client_id, client_secret = excluded.client_secret,
     password = excluded.password, refresh_token = excluded.refresh_token, scopes = excluded.scopes,
     secret_ends_on = excluded.secret_ends_on, granted_at_us = excluded.granted_at_us,
-    renewed_at_us = excluded.renewed_at_us,
+    renewed_at_us = excluded.renewed_at_us, grant_type = excluded.grant_type, cloud = excluded.cloud,
+    certificate = excluded.certificate, certificate_ends_on = excluded.certificate_ends_on,
+    private_key = excluded.private_key,
     -- Another app's secret is no spare of this one's.
     spare_secret = CASE WHEN client_id = excluded.client_id THEN spare_secret END,
     spare_secret_ends_on = CASE WHEN client_id = excluded.client_id THEN spare_secret_ends_on END,
