@@ -11,6 +11,7 @@ from postroom.clock import ManualClock
 from postroom.message import AfterUnknown, Lane, Reception
 from postroom.outcome import Failure, FailureClass, Outcome, Refused, Sent, StopCause, Stopped, TryLater, Unknown
 from postroom.store import Store
+from postroom.store.choices import ChoiceAnswer, ChosenMail
 from postroom.store.faults import FaultHook
 from postroom.store.outbox import OutboxLimits
 from postroom.store.records import (
@@ -138,6 +139,13 @@ class KeptStore:
         leases = await self.store.outbox.lease_due(1)
         assert len(leases) == 1, "nothing was due"
         return leases[0]
+
+    async def send_what_was_set_aside(self) -> None:
+        """A person's answer, after a long stop: all of it."""
+        choices = await self.store.choices.open()
+        assert choices, "nothing was set aside"
+        for choice in choices:
+            await self.store.choices.answer(choice.choice_id, ChoiceAnswer(ChosenMail.ALL), "anna")
 
     async def settle(self, lease: Lease, *outcomes: Outcome) -> None:
         """One outcome for all recipients, or one for each."""

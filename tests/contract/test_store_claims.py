@@ -289,6 +289,7 @@ async def test_age_runs_only_while_the_mailbox_could_send(ready: KeptStore) -> N
     await ready.store.mailboxes.stop(MAILBOX_ID, SIGNED_OUT, StopCause.SIGN_IN, None)
     ready.clock.advance(100_000)
     await ready.store.mailboxes.resume(MAILBOX_ID, "anna")
+    await ready.send_what_was_set_aside()
     ready.clock.advance(23)
     assert (await ready.lease_one()).age_us == 123 * MICROSECONDS
 
@@ -300,10 +301,12 @@ async def test_age_does_not_run_before_the_set_up_nor_while_paused(kept: KeptSto
     await kept.keep()
     kept.clock.advance(86_400)
     await store.mail_servers.save(kept.draft(), "anna")
+    await kept.send_what_was_set_aside()
     kept.clock.advance(5)
     await store.mailboxes.pause(MAILBOX_ID, "anna")
     kept.clock.advance(86_400)
     await store.mailboxes.resume(MAILBOX_ID, "anna")
+    await kept.send_what_was_set_aside()
     assert (await kept.lease_one()).age_us == 5 * MICROSECONDS
 
 
@@ -312,6 +315,7 @@ async def test_age_does_not_run_while_postroom_is_not_running(ready: KeptStore) 
     await ready.close()
     ready.clock.advance(3 * 86_400)
     await ready.open()
+    await ready.send_what_was_set_aside()
     ready.clock.advance(2)
     assert (await ready.lease_one()).age_us == 2 * MICROSECONDS
 

@@ -224,7 +224,7 @@ class Person:
 
     async def open_message(self, subject: str) -> None:
         await self.link("Deliveries").click()
-        await self.page.get_by_role("link", name=subject).click()
+        await self.page.get_by_role("link", name=subject, exact=True).click()
         await expect(self.heading(subject)).to_be_visible()
 
     async def open_microsoft(self, page: str) -> None:
