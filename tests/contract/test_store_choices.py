@@ -2,6 +2,7 @@
 
 import asyncio
 
+import msgspec
 import pytest
 
 from postroom.clock import HOUR_US, MICROSECONDS, MINUTE_US
@@ -54,6 +55,15 @@ async def test_after_a_long_stop_old_mail_waits_for_a_choice_and_all_other_mail_
     overview = await ready.store.messages.overview(0)
     assert overview.waiting_by_cause["choice"] == 1
     assert overview.forecast.without_time == {"choice": 1}
+
+
+async def test_nobody_is_asked_about_mail_whose_sender_gave_it_an_end(ready: KeptStore) -> None:
+    await ready.store.mailboxes.pause(MAILBOX_ID, "anna")
+    message = msgspec.structs.replace(ready.message(), expires_at_us=ready.clock.now_us() + HOUR_US)
+    await ready.store.outbox.keep(message)
+    await stop_for(ready, 3 * HOUR_US)
+    assert await ready.store.choices.open() == []
+    assert (await ready.lease_one()).message_expires_at_us is not None, "the worker ends it, with its reason"
 
 
 async def test_a_stop_of_an_hour_asks_nothing(ready: KeptStore) -> None:

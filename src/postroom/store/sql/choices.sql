@@ -4,9 +4,11 @@
 SELECT mail_server_id, since_us FROM mail_servers WHERE mailbox_id = :mailbox_id
 
 -- name: old_waiting
--- What has waited for a mail server since before a time; the high lane is never asked about.
+-- What has waited for a mail server since before a time. Nobody is asked about the high lane, nor about a message whose
+-- sender said itself until when it is of use: it ends by that.
 SELECT deliveries.delivery_id FROM deliveries CROSS JOIN messages USING (message_id)
 WHERE deliveries.mail_server_id = :mail_server_id AND deliveries.stage = :stage AND deliveries.lane > 0
+  AND messages.expires_at_us IS NULL
   AND coalesce(messages.send_at_us, messages.stored_at_us) <= :before_us
 LIMIT :limit
 
