@@ -30,7 +30,7 @@ class StoreUnavailableError(PostroomError):
 
 
 class LeaseLostError(PostroomError):
-    """The lease ended before its work was settled; somebody else may own the delivery now."""
+    """The lease ended before its work was settled; somebody else may own the delivery, or the renewal, now."""
 
 
 class AlreadyDoneError(PostroomError):

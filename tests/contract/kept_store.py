@@ -17,6 +17,7 @@ from postroom.store.outbox import OutboxLimits
 from postroom.store.records import (
     NEW,
     AppSettings,
+    Grant,
     Lease,
     MailServer,
     MailServerDraft,
@@ -86,6 +87,13 @@ class KeptStore:
         changes.setdefault("username", "scanner@contoso.com" if shares_mailbox else f"{name}@contoso.com")
         draft = msgspec.structs.replace(self.draft(), mail_server_id=NEW, name=name, **changes)
         return await self.store.mail_servers.save(draft, "anna")
+
+    async def keep_refresh_token(self, refresh_token: str, grant: Grant | None = None) -> None:
+        """As the token keeper does, of the grant as it is unless one is given."""
+        lease = await self.store.mailboxes.take_renewal_lease(MAILBOX_ID, "keeper")
+        assert lease is not None, "somebody else renews"
+        grant = grant or await self.store.mailboxes.open_grant(MAILBOX_ID)
+        await self.store.mailboxes.keep_tokens(lease, grant, refresh_token)
 
     async def close(self) -> None:
         if self._store is not None:

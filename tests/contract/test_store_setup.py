@@ -156,13 +156,10 @@ async def test_a_proof_lasts_only_while_the_way_is_the_same(ready: KeptStore) ->
 
 async def test_a_rotated_refresh_token_is_durable_when_kept(ready: KeptStore) -> None:
     ready.clock.advance(60)
-    await ready.store.mailboxes.keep_refresh_token(MAILBOX_ID, "rotated", ("SMTP.Send",))
+    await ready.keep_refresh_token("rotated")
     grant = await (await ready.open()).mailboxes.open_grant(MAILBOX_ID)
-    assert (grant.refresh_token, grant.scopes, grant.renewed_at_us) == (
-        "rotated",
-        ("SMTP.Send",),
-        ready.clock.now_us(),
-    )
+    assert (grant.refresh_token, grant.renewed_at_us) == ("rotated", ready.clock.now_us())
+    assert grant.scopes == ready.draft().scopes
     assert grant.client_secret == "the client secret"
 
 
@@ -173,12 +170,15 @@ async def test_a_token_of_an_earlier_sign_in_does_not_overwrite_a_new_one(ready:
         msgspec.structs.replace(ready.draft(), refresh_token="of the new sign-in"), "anna"
     )
     with pytest.raises(WrongStateError, match="signed in anew meanwhile"):
-        await ready.store.mailboxes.keep_refresh_token(MAILBOX_ID, "late", (), before.granted_at_us)
+        await ready.keep_refresh_token("late", before)
     assert (await ready.store.mailboxes.open_grant(MAILBOX_ID)).refresh_token == "of the new sign-in"
 
 
 async def test_disconnecting_erases_the_grant_and_keeps_the_mail(ready: KeptStore) -> None:
     message_id = await ready.keep()
+    mailboxes = ready.store.mailboxes
+    grant, lease = await mailboxes.open_grant(MAILBOX_ID), await mailboxes.take_renewal_lease(MAILBOX_ID, "keeper")
+    assert lease is not None
     await ready.store.mailboxes.disconnect(MAILBOX_ID, "anna")
     with pytest.raises(WrongStateError, match="not set up"):
         await ready.store.mailboxes.open_grant(MAILBOX_ID)
@@ -187,7 +187,9 @@ async def test_disconnecting_erases_the_grant_and_keeps_the_mail(ready: KeptStor
     with pytest.raises(WrongStateError, match="not set up"):
         await ready.store.mailboxes.resume(MAILBOX_ID, "anna")
     with pytest.raises(WrongStateError, match="disconnected"):
-        await ready.store.mailboxes.keep_refresh_token(MAILBOX_ID, "late", ())
+        await mailboxes.keep_tokens(lease, grant, "late")
+    with pytest.raises(WrongStateError, match="not set up"):
+        await mailboxes.take_renewal_lease(MAILBOX_ID, "keeper")
     await ready.store.mail_servers.save(ready.draft(), "anna")
     assert (await ready.lease_one()).message_id == message_id
 

@@ -7,7 +7,7 @@ from typing import Protocol
 from postroom.errors import WrongStateError
 from postroom.identity.tokens import TokenKeeper
 from postroom.outcome import Stopped
-from postroom.store.records import Authentication, Grant
+from postroom.store.records import Authentication, Grant, RenewalLease
 
 
 class SecretBook(Protocol):
@@ -21,6 +21,8 @@ class SecretBook(Protocol):
         refresh_token: str,
         who: str,
         from_address: str = "",
+        *,
+        lease: RenewalLease | None = None,
     ) -> None: ...
 
 
@@ -59,8 +61,8 @@ class ClientSecretDesk:
         if client_secret == grant.client_secret:
             raise WrongStateError("This is the client secret that is used already: nothing was changed.")
 
-        async def keep(tested: Grant, refresh_token: str) -> None:
-            await self._book.change(tested, client_secret, ends_on, refresh_token, who, from_address)
+        async def keep(tested: Grant, refresh_token: str, lease: RenewalLease) -> None:
+            await self._book.change(tested, client_secret, ends_on, refresh_token, who, from_address, lease=lease)
 
         return await self._keeper.try_secret(mailbox_id, client_secret, keep)
 

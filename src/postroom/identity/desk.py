@@ -15,7 +15,7 @@ from postroom.clock import HOUR_US, MICROSECONDS, MINUTE_US
 from postroom.errors import SignInTroubleError
 from postroom.identity.token_answers import Tokens
 from postroom.outcome import Failure, FailureClass, StopCause, Stopped, TryLater
-from postroom.store.records import Grant
+from postroom.store.records import AccessToken, Grant, RenewalLease
 
 MARGIN_US = 5 * MINUTE_US
 """A token that ends within this time is renewed before it is handed out."""
@@ -39,6 +39,16 @@ class Resource(StrEnum):
     """To send by Graph."""
 
 
+class Wish(msgspec.Struct, frozen=True):
+    """Which token is asked for."""
+
+    resource: Resource
+    refuse_token: str | None = None
+    """One that the mail server did not accept."""
+    ahead_us: int = 0
+    """It must live for longer than this."""
+
+
 @dataclass
 class Access:
     """An access token, and whether anybody asked for it since it was got."""
@@ -46,7 +56,9 @@ class Access:
     token: str
     expires_at_us: int
     margin_us: int
-    grant_key: bytes
+    grant_key: str
+    fence: int
+    """Of the lease under which it was got: the greatest is the newest."""
     is_used: bool = False
 
     def __repr__(self) -> str:
@@ -72,14 +84,21 @@ class Desk:
     trouble: dict[Resource, Trouble] = field(default_factory=dict)
     calls_us: deque[int] = field(default_factory=lambda: deque(maxlen=CALLS_A_MINUTE))
 
-    def find_ready(
-        self, grant: Grant, resource: Resource, now_us: int, *, refuse_token: str | None = None, ahead_us: int = 0
-    ) -> Access | None:
-        """The token that can be handed out as it is."""
-        access = self._find(grant, resource, refuse_token)
+    def adopt(self, grant: Grant) -> None:
+        """Take what another keeper left with the grant, or this one before a restart, where it is newer."""
+        for kept in grant.access_tokens:
+            held = self.access.get(Resource(kept.resource))
+            if kept.grant_key == grant_key(grant) and (held is None or held.fence < kept.fence):
+                is_used = held is not None and held.is_used
+                self.access[Resource(kept.resource)] = _access_of(kept, is_used=is_used)
+
+    def find_ready(self, grant: Grant, wish: Wish, now_us: int) -> Access | None:
+        """The token that can be handed out as it is, whoever got it."""
+        self.adopt(grant)
+        access = self._find(grant, wish.resource, wish.refuse_token)
         if access is None:
             return None
-        return access if access.expires_at_us - now_us > max(access.margin_us, ahead_us) else None
+        return access if access.expires_at_us - now_us > max(access.margin_us, wish.ahead_us) else None
 
     def find_usable(self, grant: Grant, resource: Resource, now_us: int, refuse_token: str | None) -> Access | None:
         """The token of before, when it lives on within its margin."""
@@ -107,11 +126,9 @@ class Desk:
         if len(self.calls_us) == CALLS_A_MINUTE and 0 <= now_us - self.calls_us[0] < MINUTE_US:
             raise SignInTroubleError(_asked_too_often(self.calls_us[0] + MINUTE_US))
 
-    def take_tokens(self, grant: Grant, resource: Resource, tokens: Tokens, now_us: int) -> Access:
+    def take_token(self, resource: Resource, token: AccessToken) -> Access:
         """A new token, and an end to trouble."""
-        # A token that lives shorter than the margin is used for the first half of its life.
-        margin_us = min(MARGIN_US, (tokens.expires_at_us - now_us) // 2)
-        access = Access(tokens.access_token, tokens.expires_at_us, margin_us, grant_key(grant))
+        access = _access_of(token, is_used=False)
         self.access[resource] = access
         self.trouble.pop(resource, None)
         return access
@@ -137,7 +154,30 @@ class Desk:
         return access
 
 
-def grant_key(grant: Grant) -> bytes:
+def make_access_token(
+    grant: Grant, resource: Resource, tokens: Tokens, lease: RenewalLease, now_us: int
+) -> AccessToken:
+    """As it is kept for everybody who sends."""
+    return AccessToken(resource.value, tokens.access_token, now_us, tokens.expires_at_us, grant_key(grant), lease.fence)
+
+
+def beside(grant: Grant, token: AccessToken, now_us: int) -> tuple[AccessToken, ...]:
+    """A new token, and those of other resources that live on."""
+    others = [
+        it
+        for it in grant.access_tokens
+        if it.resource != token.resource and it.grant_key == token.grant_key and it.expires_at_us > now_us
+    ]
+    return (*others, token)
+
+
+def _access_of(token: AccessToken, *, is_used: bool) -> Access:
+    # A token that lives shorter than the margin is used for the first half of its life.
+    margin_us = min(MARGIN_US, (token.expires_at_us - token.got_at_us) // 2)
+    return Access(token.token, token.expires_at_us, margin_us, token.grant_key, token.fence, is_used)
+
+
+def grant_key(grant: Grant) -> str:
     """Changes when somebody else signs in, or the same person anew: tokens got before are then not used."""
     user = grant.user
     parts = (
@@ -150,7 +190,7 @@ def grant_key(grant: Grant) -> bytes:
         grant.cloud,
         (user.object_id, user.tenant_id) if user else None,
     )
-    return hashlib.sha256(repr(parts).encode()).digest()
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def not_signed_in() -> Stopped:
@@ -161,7 +201,12 @@ def not_signed_in() -> Stopped:
 def _secrets_key(grant: Grant) -> bytes:
     """Changes with anything that could cure a refusal, and when a person says that it is cured."""
     parts = (grant.client_secret, grant.certificate, grant.refresh_token, grant.revision)
-    return hashlib.sha256(grant_key(grant) + repr(parts).encode()).digest()
+    return hashlib.sha256((grant_key(grant) + repr(parts)).encode()).digest()
+
+
+def renewed_elsewhere() -> TryLater:
+    text = "Another part of Postroom is renewing this sign-in: what it gets is used as soon as it is there."
+    return TryLater(Failure(FailureClass.LOCAL, "sign_in_renewed_elsewhere", text, "microsoft_unavailable"))
 
 
 def _asked_too_often(until_us: int) -> TryLater:

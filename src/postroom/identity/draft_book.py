@@ -6,7 +6,7 @@ import msgspec
 
 from postroom.clock import Clock
 from postroom.outcome import Failure, StopCause
-from postroom.store.records import Grant, Mailbox, MailServerDraft
+from postroom.store.records import AccessToken, Grant, Mailbox, MailServerDraft, RenewalLease
 
 DRAFT_MAILBOX_ID = 0
 KeepDraft = Callable[[MailServerDraft], Awaitable[None]]
@@ -20,6 +20,7 @@ class DraftBook:
         self._keep_draft = keep_draft
         self._clock = clock
         self._renewed_at_us: int | None = None
+        self._fence = 0
 
     async def open_grant(self, mailbox_id: int) -> Grant:
         draft = self.draft
@@ -44,10 +45,18 @@ class DraftBook:
             private_key=draft.private_key,
         )
 
-    async def keep_refresh_token(
-        self, mailbox_id: int, refresh_token: str, scopes: tuple[str, ...], granted_at_us: int | None = None
+    async def take_renewal_lease(self, mailbox_id: int, owner: str) -> RenewalLease | None:
+        """A draft that is not live yet is one person's: nobody else renews it."""
+        self._fence += 1
+        return RenewalLease(mailbox_id, owner, self._fence)
+
+    async def free_renewal_lease(self, lease: RenewalLease) -> None:
+        """Nobody waits for it."""
+
+    async def keep_tokens(
+        self, lease: RenewalLease, grant: Grant, refresh_token: str, access_tokens: Sequence[AccessToken] = ()
     ) -> None:
-        draft = msgspec.structs.replace(self.draft, refresh_token=refresh_token, scopes=scopes)
+        draft = msgspec.structs.replace(self.draft, refresh_token=refresh_token or self.draft.refresh_token)
         await self._keep_draft(draft)
         self.draft = draft
         self._renewed_at_us = self._clock.now_us()

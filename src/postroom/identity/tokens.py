@@ -1,11 +1,14 @@
 """The TokenKeeper: one place that renews access tokens, for every mailbox, before they expire.
 
-Each mailbox renews one at a time. The rotated refresh token is on the disk before the access token that came with it
-is used. A sign-in service that is away is asked again with patience, and never costs a mailbox its sign-in.
+Each mailbox renews one at a time, in all processes over one store: by a lease there (`store/renewals.py`). Who does
+not get it takes what the other one leaves. The rotated refresh token is on the disk before the access token that came
+with it is used. A sign-in service that is away is asked again with patience, and never costs a mailbox its sign-in.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, NoReturn, Protocol, TypeVar
 
 import httpx2
@@ -13,19 +16,28 @@ import msgspec
 import structlog
 
 from postroom.clock import DAY_US, MINUTE_US, Clock
-from postroom.errors import PostroomError, SignInTroubleError, WrongStateError
+from postroom.errors import LeaseLostError, PostroomError, SignInTroubleError, WrongStateError
 from postroom.identity.client import client_of
-from postroom.identity.desk import Access, Desk, Resource, not_signed_in
+from postroom.identity.desk import (
+    Access,
+    Desk,
+    Resource,
+    Wish,
+    beside,
+    make_access_token,
+    not_signed_in,
+    renewed_elsewhere,
+)
 from postroom.identity.grants import app_form, missing_scopes, refresh_form
 from postroom.identity.providers import MICROSOFT, Provider, provider_of
 from postroom.identity.sign_ins import Bearer, Password, SignIn
-from postroom.identity.token_answers import TokenFailure, Tokens
+from postroom.identity.token_answers import TokenFailure, Tokens, no_answer
 from postroom.identity.token_endpoint import ask_for_tokens
 from postroom.identity.token_trouble import explain_token_failure
 from postroom.message import MailboxState
 from postroom.metrics import Metrics
 from postroom.outcome import Failure, FailureClass, StopCause, Stopped, TryLater
-from postroom.store.records import Authentication, EmailType, Grant, Mailbox
+from postroom.store.records import AccessToken, Authentication, EmailType, Grant, Mailbox, RenewalLease
 
 __all__ = ["GrantBook", "Resource", "TokenKeeper"]
 
@@ -38,13 +50,19 @@ AHEAD_US = 10 * MINUTE_US
 IDLE_RENEWAL_US = 7 * DAY_US
 """An unused refresh token dies after 90 days (Microsoft Learn, "Refresh tokens"); renewing weekly prevents it."""
 ROUND_SECONDS = 60
+ASK_SECONDS = 40
+"""For one answer: well within the lease."""
+LOOK_SECONDS = 0.25
+LEASE_PATIENCE_SECONDS = 90
+"""A lease runs out after a minute, whoever held it."""
 
 _NEEDS_A_PERSON = frozenset({StopCause.SIGN_IN, StopCause.CREDENTIAL, StopCause.CONFIGURATION, StopCause.NOT_SET_UP})
 _PERHAPS_OUTDATED = frozenset({"sign_in_ended", "not_signed_in"})
 
 
-KeepSecret = Callable[[Grant, str], Awaitable[None]]
-"""Makes a secret that was accepted durable: the grant as it was, and the refresh token that came back or nothing."""
+KeepSecret = Callable[[Grant, str, RenewalLease], Awaitable[None]]
+"""Makes a secret that was accepted durable: the grant as it was, the refresh token that came back or nothing, and the
+lease under which it was tried."""
 
 
 class GrantBook(Protocol):
@@ -54,10 +72,19 @@ class GrantBook(Protocol):
         """WrongStateError when there is none."""
         ...
 
-    async def keep_refresh_token(
-        self, mailbox_id: int, refresh_token: str, scopes: tuple[str, ...], granted_at_us: int | None = None
+    async def take_renewal_lease(self, mailbox_id: int, owner: str) -> RenewalLease | None:
+        """None while somebody else renews; a newer one for who has it already. WrongStateError without a grant."""
+        ...
+
+    async def free_renewal_lease(self, lease: RenewalLease) -> None: ...
+
+    async def keep_tokens(
+        self, lease: RenewalLease, grant: Grant, refresh_token: str, access_tokens: Sequence[AccessToken] = ()
     ) -> None:
-        """Durable when it returns. WrongStateError when the grant of `granted_at_us` is gone or was replaced."""
+        """Durable when it returns, and the lease is over. An empty refresh token leaves the one that is there.
+
+        LeaseLostError when a later renewal has been kept; WrongStateError when the grant is gone or was replaced.
+        """
         ...
 
     async def all(self) -> Sequence[Mailbox]: ...
@@ -94,6 +121,8 @@ class TokenKeeper:
         self._clock = clock
         self._provider = provider
         self._metrics = metrics or Metrics()
+        self._owner = secrets.token_hex(6)
+        """Two keepers of one process are two owners."""
         self._desks: dict[int, Desk] = {}
         self._renewals: set[asyncio.Task[Any]] = set()
 
@@ -165,13 +194,14 @@ class TokenKeeper:
         try:
             grant = await self._open(mailbox_id)
             for resource in self._due_resources(grant):
-                await self._renew_apart(grant, resource, ahead_us=AHEAD_US)
+                await self._renew_apart(grant, Wish(resource, ahead_us=AHEAD_US))
         except SignInTroubleError as trouble:
             if grant is not None and isinstance(trouble.outcome, Stopped):
                 await self._stop(grant, trouble.outcome)
 
     def _due_resources(self, grant: Grant) -> list[Resource]:
         now_us = self._clock.now_us()
+        self._desk(grant).adopt(grant)
         due = self._desk(grant).find_due(grant, now_us, AHEAD_US)
         renewed_at_us = max(grant.renewed_at_us or 0, grant.granted_at_us or 0)
         is_idle = bool(grant.refresh_token) and now_us - renewed_at_us >= IDLE_RENEWAL_US
@@ -194,18 +224,16 @@ class TokenKeeper:
             raise SignInTroubleError(_store_trouble(trouble)) from trouble
 
     async def _token(self, grant: Grant, resource: Resource, refuse_token: str | None) -> str:
-        now_us = self._clock.now_us()
-        access = self._desk(grant).find_ready(grant, resource, now_us, refuse_token=refuse_token)
+        wish = Wish(resource, refuse_token)
+        access = self._desk(grant).find_ready(grant, wish, self._clock.now_us())
         if access is None:
-            access = await self._renew_apart(grant, resource, refuse_token)
+            access = await self._renew_apart(grant, wish)
         access.is_used = True
         return access.token
 
-    async def _renew_apart(
-        self, grant: Grant, resource: Resource, refuse_token: str | None = None, ahead_us: int = 0
-    ) -> Access:
+    async def _renew_apart(self, grant: Grant, wish: Wish) -> Access:
         # Whoever asks may be cancelled; the renewal goes on, because its refresh token must not be lost.
-        return await self._shielded(asyncio.ensure_future(self._renew(grant, resource, refuse_token, ahead_us)))
+        return await self._shielded(asyncio.ensure_future(self._renew(grant, wish)))
 
     async def _shielded(self, renewal: "asyncio.Task[Result]") -> Result:
         self._renewals.add(renewal)
@@ -220,60 +248,118 @@ class TokenKeeper:
     async def _try_secret(self, mailbox_id: int, client_secret: str, keep: KeepSecret) -> Stopped | None:
         grant = await self._open(mailbox_id)
         desk = self._desk(grant)
-        async with desk.lock:
+        async with desk.lock, self._leased(await self._wait_for_lease(mailbox_id)) as lease:
             grant = await self._open(mailbox_id)
             resource = _sending_resource(grant)
             changed = msgspec.structs.replace(grant, client_secret=client_secret)
             desk.check_may_ask(changed, resource, self._clock.now_us())
             answer = await self._ask_once(desk, changed, resource)
             if isinstance(answer, Tokens):
-                await self._have_kept(keep, grant, answer.refresh_token)
-                desk.take_tokens(changed, resource, answer, self._clock.now_us())
+                await self._have_kept(keep, grant, answer.refresh_token, lease)
+                token = make_access_token(changed, resource, answer, lease, self._clock.now_us())
+                desk.take_token(resource, token)
                 return None
             if isinstance(answer, Stopped) and answer.cause is StopCause.SIGN_IN:
                 # Entra looks at the app before it looks at the sign-in: an ended sign-in proves the secret, too.
-                await self._have_kept(keep, grant, "")
+                await self._have_kept(keep, grant, "", lease)
                 return answer
             raise SignInTroubleError(answer)
 
-    async def _have_kept(self, keep: KeepSecret, grant: Grant, refresh_token: str) -> None:
+    async def _have_kept(self, keep: KeepSecret, grant: Grant, refresh_token: str, lease: RenewalLease) -> None:
         try:
-            await keep(grant, refresh_token)
+            await keep(grant, refresh_token, lease)
         except PostroomError as trouble:
             raise SignInTroubleError(_store_trouble(trouble)) from trouble
 
-    async def _renew(self, grant: Grant, resource: Resource, refuse_token: str | None, ahead_us: int) -> Access:
+    async def _renew(self, grant: Grant, wish: Wish) -> Access:
         desk = self._desk(grant)
         async with desk.lock:
-            # Whoever had the lock before may have done it, and then the refresh token is another one too.
+            gives_up_at = asyncio.get_running_loop().time() + LEASE_PATIENCE_SECONDS
+            while True:
+                # Whoever had the lock or the lease before may have done it.
+                grant = await self._open(grant.mailbox_id)
+                try:
+                    access = desk.find_ready(grant, wish, self._clock.now_us())
+                    access = access or await self._renew_leased(desk, grant, wish)
+                    if access is None and asyncio.get_running_loop().time() > gives_up_at:
+                        raise SignInTroubleError(renewed_elsewhere())
+                except SignInTroubleError as trouble:
+                    access = desk.find_usable(grant, wish.resource, self._clock.now_us(), wish.refuse_token)
+                    if access is None or isinstance(trouble.outcome, Stopped):
+                        raise
+                if access is not None:
+                    return access
+                await asyncio.sleep(LOOK_SECONDS)
+
+    async def _renew_leased(self, desk: Desk, grant: Grant, wish: Wish) -> Access | None:
+        """None while somebody else renews, or when they were faster."""
+        desk.check_may_ask(grant, wish.resource, self._clock.now_us())
+        lease = await self._take_lease(grant.mailbox_id)
+        if lease is None:
+            return None
+        async with self._leased(lease):
+            # Between the reading and the lease somebody may have renewed.
             grant = await self._open(grant.mailbox_id)
-            now_us = self._clock.now_us()
-            access = desk.find_ready(grant, resource, now_us, refuse_token=refuse_token, ahead_us=ahead_us)
+            access = desk.find_ready(grant, wish, self._clock.now_us())
             if access is not None:
                 return access
-            try:
-                desk.check_may_ask(grant, resource, now_us)
-                return await self._ask(desk, grant, resource)
-            except SignInTroubleError as trouble:
-                usable = desk.find_usable(grant, resource, self._clock.now_us(), refuse_token)
-                if usable is None or isinstance(trouble.outcome, Stopped):
-                    raise
-                return usable
+            desk.check_may_ask(grant, wish.resource, self._clock.now_us())
+            return await self._ask(desk, grant, wish.resource, lease)
 
-    async def _ask(self, desk: Desk, grant: Grant, resource: Resource) -> Access:
-        """Ask; and before giving up, once more with a grant that was renewed or signed in anew meanwhile."""
-        answer = await self._ask_and_keep(desk, grant, resource)
-        if isinstance(answer, Stopped) and answer.failure.code in _PERHAPS_OUTDATED:
-            newer = await self._open(grant.mailbox_id)
-            if newer.refresh_token and newer.refresh_token != grant.refresh_token:
-                grant, answer = newer, await self._ask_and_keep(desk, newer, resource)
-        if isinstance(answer, Tokens):
-            return desk.take_tokens(grant, resource, answer, self._clock.now_us())
+    async def _wait_for_lease(self, mailbox_id: int) -> RenewalLease:
+        loop = asyncio.get_running_loop()
+        gives_up_at = loop.time() + LEASE_PATIENCE_SECONDS
+        while True:
+            lease = await self._take_lease(mailbox_id)
+            if lease is not None:
+                return lease
+            if loop.time() > gives_up_at:
+                raise SignInTroubleError(renewed_elsewhere())
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _take_lease(self, mailbox_id: int) -> RenewalLease | None:
+        try:
+            return await self._book.take_renewal_lease(mailbox_id, self._owner)
+        except WrongStateError as trouble:
+            raise SignInTroubleError(not_signed_in()) from trouble
+        except PostroomError as trouble:
+            raise SignInTroubleError(_store_trouble(trouble)) from trouble
+
+    @contextlib.asynccontextmanager
+    async def _leased(self, lease: RenewalLease) -> AsyncIterator[RenewalLease]:
+        """Free at the end, unless what it yielded was kept; where the store is away it runs out."""
+        try:
+            yield lease
+        finally:
+            with contextlib.suppress(PostroomError):
+                await self._book.free_renewal_lease(lease)
+
+    async def _ask(self, desk: Desk, grant: Grant, resource: Resource, lease: RenewalLease) -> Access | None:
+        """Ask; and before giving up, once more with a grant that was renewed or signed in anew meanwhile.
+
+        None when another renewal, which began later, came first: what it left is used.
+        """
+        try:
+            answer = await self._ask_and_keep(desk, grant, resource, lease)
+            if isinstance(answer, Stopped) and answer.failure.code in _PERHAPS_OUTDATED:
+                newer = await self._open(grant.mailbox_id)
+                if newer.refresh_token and newer.refresh_token != grant.refresh_token:
+                    longer = await self._take_lease(grant.mailbox_id)
+                    if longer is None:
+                        return None
+                    async with self._leased(longer):
+                        grant, answer = newer, await self._ask_and_keep(desk, newer, resource, longer)
+        except LeaseLostError:
+            return None
+        if isinstance(answer, AccessToken):
+            return desk.take_token(resource, answer)
         raise SignInTroubleError(desk.note_trouble(grant, resource, answer, self._clock.now_us()))
 
-    async def _ask_and_keep(self, desk: Desk, grant: Grant, resource: Resource) -> Tokens | Stopped | TryLater:
+    async def _ask_and_keep(
+        self, desk: Desk, grant: Grant, resource: Resource, lease: RenewalLease
+    ) -> AccessToken | Stopped | TryLater:
         answer = await self._ask_once(desk, grant, resource)
-        return await self._keep(grant, resource, answer) if isinstance(answer, Tokens) else answer
+        return await self._keep(grant, resource, answer, lease) if isinstance(answer, Tokens) else answer
 
     async def _ask_once(self, desk: Desk, grant: Grant, resource: Resource) -> Tokens | Stopped | TryLater:
         desk.calls_us.append(self._clock.now_us())
@@ -282,7 +368,11 @@ class TokenKeeper:
             form = app_form(client, provider.app_scope(_email_type_of(resource)))
         else:
             form = refresh_form(client, grant.refresh_token, " ".join(self._scopes_of(grant, resource)))
-        answer = await ask_for_tokens(self._http, provider, client, form, self._clock)
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                answer = await ask_for_tokens(self._http, provider, client, form, self._clock)
+        except TimeoutError as trouble:
+            answer = no_answer(trouble)
         if isinstance(answer, TokenFailure):
             explained = explain_token_failure(answer, self._clock.now_us(), provider.login_host)
             self._metrics.oauth_refresh.labels(explained.failure.code).inc()
@@ -290,23 +380,30 @@ class TokenKeeper:
         self._metrics.oauth_refresh.labels("renewed").inc()
         return answer
 
-    async def _keep(self, grant: Grant, resource: Resource, answer: Tokens) -> Tokens | Stopped | TryLater:
-        """Put the rotated refresh token on the disk; an answer that cannot be kept is not used."""
-        if grant.grant_type.is_app_only:
-            # Nothing rotates. A token without its role may send all the same: Exchange has rights of its own for apps.
-            return answer
-        refresh_token = answer.refresh_token or grant.refresh_token
-        try:
-            await self._book.keep_refresh_token(grant.mailbox_id, refresh_token, grant.scopes, grant.granted_at_us)
-        except WrongStateError:
-            return not_signed_in()
-        except PostroomError as trouble:
-            return _store_trouble(trouble)
+    async def _keep(
+        self, grant: Grant, resource: Resource, answer: Tokens, lease: RenewalLease
+    ) -> AccessToken | Stopped | TryLater:
+        """Put the rotated refresh token on the disk; an answer that cannot be kept is not used.
+
+        LeaseLostError when a later renewal was kept before it.
+        """
         provider = provider_of(grant.cloud, self._provider)
         scope = _scope_of(provider, resource)
-        if answer.scopes and missing_scopes([scope], answer.scopes):
-            return _scope_missing(scope, answer.scopes, provider.login_host)
-        return answer
+        # An app's token without its role may send all the same: Exchange has rights of its own for apps.
+        is_person = not grant.grant_type.is_app_only
+        is_missing = is_person and bool(answer.scopes) and bool(missing_scopes([scope], answer.scopes))
+        token = make_access_token(grant, resource, answer, lease, self._clock.now_us())
+        living = () if is_missing else beside(grant, token, self._clock.now_us())
+        try:
+            # Nothing of an app's rotates.
+            await self._book.keep_tokens(lease, grant, answer.refresh_token if is_person else "", living)
+        except WrongStateError:
+            return not_signed_in()
+        except LeaseLostError:
+            raise
+        except PostroomError as trouble:
+            return _store_trouble(trouble)
+        return _scope_missing(scope, answer.scopes, provider.login_host) if is_missing else token
 
     def _scopes_of(self, grant: Grant, resource: Resource) -> tuple[str, ...]:
         """What is asked for: drafts, and other people's mailboxes, too, where a person consented to them."""

@@ -12,7 +12,8 @@ from postroom.store.choices import run_after_setting_aside
 from postroom.store.database import Connection
 from postroom.store.mail_servers import draft_in, seal_draft
 from postroom.store.mailboxes import seal_grant_secret
-from postroom.store.records import Grant
+from postroom.store.records import Grant, RenewalLease
+from postroom.store.renewals import keep_renewal
 from postroom.store.writer import Writer
 from postroom.vault import Vault
 
@@ -33,11 +34,14 @@ class ClientSecrets:
         refresh_token: str,
         who: str,
         from_address: str = "",
+        *,
+        lease: RenewalLease | None = None,
     ) -> None:
         """From now on the mailbox of `grant` uses this one; the one that `grant` holds becomes the spare.
 
         `refresh_token` is what came back when the new one was tried, empty when nothing did. A mailbox that was
-        stopped for its secret is ready again. Errors: WrongStateError when that grant is gone.
+        stopped for its secret is ready again. `lease` is the one under which it was tried, and ends. Errors:
+        WrongStateError when that grant is gone, LeaseLostError when another renewal was kept meanwhile.
         """
         mailbox_id = grant.mailbox_id
 
@@ -59,6 +63,8 @@ class ClientSecrets:
                 now_us=connection.now_us,
             ):
                 raise WrongStateError("The mailbox was disconnected or signed in anew meanwhile: nothing was changed.")
+            if lease is not None:
+                keep_renewal(connection, lease, None)
             self._change_in_draft(connection, grant, client_secret, ends_on)
             mailbox = connection.only_row("mailbox", mailbox_id=mailbox_id)
             if mailbox["cause"] == StopCause.CREDENTIAL:

@@ -11,6 +11,7 @@ from postroom.store.database import Connection, Row, to_json
 from postroom.store.mailboxes import grant_of, note_sign_in, seal_grant_secret
 from postroom.store.reader import Reader
 from postroom.store.records import NEW, Authentication, GrantType, MailServer, MailServerDraft
+from postroom.store.renewals import forget_access_tokens
 from postroom.store.rows import mail_server_of, mailbox_of, to_json_or_none
 from postroom.store.writer import Writer
 from postroom.vault import Vault
@@ -116,6 +117,7 @@ class MailServers:
             _keep_tenant(connection, draft)
             connection.change("connect_mailbox", **_mailbox_values(connection, draft, before["mailbox_id"]))
             connection.change("keep_grant", **_grant_values(connection, draft, before["mailbox_id"], self._vault))
+            forget_access_tokens(connection, before["mailbox_id"])
             connection.change("discard_draft")
             connection.change("forget_refused_senders", mail_server_id=before["mail_server_id"])
             after = _row(connection, before["mail_server_id"])

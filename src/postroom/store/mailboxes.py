@@ -13,7 +13,25 @@ from postroom.store.expiries import Expiry, expiries_in
 from postroom.store.external import read_external_day, set_external_day, why_not_these_domains
 from postroom.store.pace import limits_of, why_not_these_limits
 from postroom.store.reader import Reader
-from postroom.store.records import Authentication, Cloud, Grant, GrantType, Mailbox, MailboxLimits, MailServerDraft
+from postroom.store.records import (
+    AccessToken,
+    Authentication,
+    Cloud,
+    Grant,
+    GrantType,
+    Mailbox,
+    MailboxLimits,
+    MailServerDraft,
+    RenewalLease,
+)
+from postroom.store.renewals import (
+    forget_access_tokens,
+    free_renewal_lease,
+    keep_renewal,
+    open_access_tokens,
+    seal_access_tokens,
+    take_renewal_lease,
+)
 from postroom.store.rows import date_of, mailbox_of, texts_of, to_json_or_none, user_of
 from postroom.store.settling import open_mail_server
 from postroom.store.writer import Writer
@@ -21,10 +39,11 @@ from postroom.vault import Vault
 
 
 class Mailboxes:
-    def __init__(self, writer: Writer, reader: Reader, vault: Vault) -> None:
+    def __init__(self, writer: Writer, reader: Reader, vault: Vault, owner: str) -> None:
         self._writer = writer
         self._reader = reader
         self._vault = vault
+        self._owner = owner
 
     async def find(self, mailbox_id: int) -> Mailbox:
         """Errors: LookupError when there is none."""
@@ -56,26 +75,38 @@ class Mailboxes:
             raise WrongStateError("The mailbox is not set up: set up the mail server and sign in first.")
         return row
 
-    async def keep_refresh_token(
-        self, mailbox_id: int, refresh_token: str, scopes: tuple[str, ...], granted_at_us: int | None = None
-    ) -> None:
-        """Replace the refresh token; it is on the disk when this returns, so that the new one may be used.
+    async def take_renewal_lease(self, mailbox_id: int, owner: str) -> RenewalLease | None:
+        """For a minute nobody else renews; None while another does. Errors: WrongStateError when there is no grant."""
+        whole = f"{self._owner}.{owner}"
+        return await self._writer.run(lambda connection: take_renewal_lease(connection, mailbox_id, whole))
 
-        With `granted_at_us` (that of the grant which was renewed) a newer sign-in is not overwritten. Errors:
-        WrongStateError when that grant is gone.
+    async def free_renewal_lease(self, lease: RenewalLease) -> None:
+        """Nothing came of it: the next one may."""
+        await self._writer.run(lambda connection: free_renewal_lease(connection, lease))
+
+    async def keep_tokens(
+        self, lease: RenewalLease, grant: Grant, refresh_token: str, access_tokens: Sequence[AccessToken] = ()
+    ) -> None:
+        """Keep what a renewal of `grant` yielded, and end its lease: on the disk when this returns.
+
+        An empty `refresh_token` leaves the one that is there. Errors: LeaseLostError when a later renewal has been
+        kept; WrongStateError when a person disconnected the mailbox or signed in anew.
         """
+        mailbox_id = grant.mailbox_id
         sealed = seal_grant_secret(self._vault, "refresh_token", mailbox_id, refresh_token)
+        sealed_tokens = seal_access_tokens(self._vault, mailbox_id, access_tokens)
 
         def keep(connection: Connection) -> None:
             if not connection.change(
                 "keep_refresh_token",
                 mailbox_id=mailbox_id,
                 refresh_token=sealed,
-                scopes=to_json(scopes),
-                granted_at_us=granted_at_us,
+                scopes=to_json(grant.scopes),
+                granted_at_us=grant.granted_at_us,
                 now_us=connection.now_us,
             ):
                 raise WrongStateError("The mailbox was disconnected or signed in anew meanwhile.")
+            keep_renewal(connection, lease, sealed_tokens)
 
         await self._writer.run(keep)
 
@@ -100,6 +131,7 @@ class Mailboxes:
                 now_us=connection.now_us,
             ):
                 return False
+            forget_access_tokens(connection, mailbox_id)
             signed_in_user = to_json_or_none(signed_in.user)
             connection.change("keep_signed_in_user", mailbox_id=mailbox_id, signed_in_user=signed_in_user)
             if connection.only_row("mailbox", mailbox_id=mailbox_id)["cause"] == StopCause.SIGN_IN:
@@ -107,7 +139,11 @@ class Mailboxes:
             note_sign_in(connection, signed_in, who, from_address)
             return True
 
-        return await self._writer.run(take, wakes=True)
+        def find_stopped(connection: Connection) -> int | None:
+            mailbox = connection.row("mailbox", mailbox_id=mailbox_id)
+            return mailbox_id if mailbox is not None and mailbox["cause"] == StopCause.SIGN_IN else None
+
+        return await run_after_setting_aside(self._writer, find_stopped, take)
 
     async def stop(
         self,
@@ -204,6 +240,7 @@ class Mailboxes:
             before = connection.only_row("mailbox", mailbox_id=mailbox_id)
             connection.change("disconnect_mailbox", mailbox_id=mailbox_id, now_us=connection.now_us)
             connection.change("erase_grant", mailbox_id=mailbox_id)
+            forget_access_tokens(connection, mailbox_id)
             note(connection, who, "disconnected", before["username"], before=before["state"])
 
         await self._writer.run(disconnect_mailbox, wakes=True)
@@ -253,6 +290,7 @@ def grant_of(row: Row, vault: Vault | None) -> Grant:
         certificate=row["certificate"],
         private_key=opened("private_key"),
         revision=row["revision"],
+        access_tokens=open_access_tokens(vault, row["mailbox_id"], row["access_tokens"]) if vault is not None else (),
     )
 
 

@@ -15,6 +15,7 @@ from postroom.store.committer import Committer
 from postroom.store.database import BUSY_SECONDS, FILE_NAME, Connection, advice, open_reader, open_writer
 from postroom.store.faults import FaultPoints
 from postroom.store.migrations import migrate
+from postroom.store.renewals import end_renewals_of_earlier_boots
 from postroom.store.sealed_columns import reseal
 from postroom.store.settling import end_leases_of_earlier_boots
 from postroom.store.statements import load_statements
@@ -96,6 +97,7 @@ class Opening:
                 connection.change(
                     "count_readiness_until", heartbeat_at_us=self.last_heartbeat_us, now_us=connection.now_us
                 )
+            end_renewals_of_earlier_boots(connection, NODE)
             has_crashed = before["stopped_at_us"] is None
             self.interrupted_attempts = end_leases_of_earlier_boots(
                 connection, NODE, self.owner, has_crashed=has_crashed

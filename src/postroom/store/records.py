@@ -149,6 +149,31 @@ class MailboxLimits(msgspec.Struct, frozen=True):
     recipients_a_message: int = 500
 
 
+class AccessToken(msgspec.Struct, frozen=True):
+    """An access token as it is kept, so that everybody who sends for the mailbox shares one."""
+
+    resource: str
+    token: str
+    got_at_us: int
+    expires_at_us: int
+    grant_key: str
+    """Tells the sign-in that it came from: another one's is not used."""
+    fence: int
+    """Of the lease under which it came; the greatest is the newest."""
+
+    def __repr__(self) -> str:
+        return f"AccessToken(for {self.resource})"
+
+
+class RenewalLease(msgspec.Struct, frozen=True):
+    """Who may ask for new tokens of a mailbox now; nobody else does for a minute."""
+
+    mailbox_id: int
+    owner: str
+    fence: int
+    """Greater than that of any lease before it."""
+
+
 class Grant(msgspec.Struct, frozen=True):
     """A mailbox's way to sign in, opened: hold it only as long as the request lasts."""
 
@@ -177,6 +202,8 @@ class Grant(msgspec.Struct, frozen=True):
     private_key: str = ""
     revision: int = 0
     """Of its mailbox: grows when a person says that something was solved."""
+    access_tokens: tuple[AccessToken, ...] = ()
+    """What whoever renewed last has left for everybody."""
 
     @property
     def can_ask(self) -> bool:

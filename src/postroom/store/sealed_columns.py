@@ -23,6 +23,7 @@ SEALED_COLUMNS = (
     SealedColumn("grants", "password", "mailbox_id"),
     SealedColumn("grants", "refresh_token", "mailbox_id"),
     SealedColumn("grants", "private_key", "mailbox_id"),
+    SealedColumn("renewals", "access_tokens", "mailbox_id"),
     SealedColumn("mail_server_drafts", "draft", "draft_id"),
     SealedColumn("credentials", "sealed_password", "credential_id"),
 )

@@ -79,7 +79,7 @@ class Store:
         self.mail_servers: MailServers = MailServers(writer, reader, vault)
         self.notices_due: NoticesDue = NoticesDue(writer, reader)
         self.ways: Ways = Ways(writer, reader)
-        self.mailboxes: Mailboxes = Mailboxes(writer, reader, vault)
+        self.mailboxes: Mailboxes = Mailboxes(writer, reader, vault, opened.owner)
         self.client_secrets: ClientSecrets = ClientSecrets(writer, vault)
         self.apps: Apps = Apps(writer, reader, clock, vault, calls.hashing)
         self.api_keys: ApiKeys = ApiKeys(writer, reader, clock)

@@ -11,7 +11,7 @@ from postroom.errors import SignInTroubleError, StoreUnavailableError, WrongStat
 from postroom.identity.client_secret import ClientSecretDesk
 from postroom.identity.tokens import TokenKeeper
 from postroom.outcome import StopCause, Stopped, TryLater
-from postroom.store.records import Authentication, Grant
+from postroom.store.records import Authentication, Grant, RenewalLease
 from tests.unit.identity.pretend_entra import CLIENT_SECRET, PretendEntra, entra_error
 from tests.unit.identity.test_tokens import MAILBOX, MemoryBook
 
@@ -36,6 +36,8 @@ class Slots(MemoryBook):
         refresh_token: str,
         who: str,
         from_address: str = "",
+        *,
+        lease: RenewalLease | None = None,
     ) -> None:
         if self.change_trouble is not None:
             raise self.change_trouble

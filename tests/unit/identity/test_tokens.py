@@ -18,7 +18,16 @@ from postroom.identity.sign_ins import Bearer, Password, SignInSource
 from postroom.identity.tokens import GrantBook, TokenKeeper
 from postroom.message import MailboxState
 from postroom.outcome import Failure, StopCause, Stopped, TryLater
-from postroom.store.records import Authentication, Cloud, Grant, GrantType, Mailbox, MailServerDraft
+from postroom.store.records import (
+    AccessToken,
+    Authentication,
+    Cloud,
+    Grant,
+    GrantType,
+    Mailbox,
+    MailServerDraft,
+    RenewalLease,
+)
 from tests.unit.identity.pretend_entra import (
     CLIENT_ID,
     CLIENT_SECRET,
@@ -56,22 +65,33 @@ class MemoryBook:
         self.stopped: list[tuple[str, StopCause]] = []
         self.trouble: StoreUnavailableError | None = None
         self.is_gone = False
+        self.fence = 0
 
     async def open_grant(self, mailbox_id: int) -> Grant:
         if self.is_gone:
             raise WrongStateError("The mailbox is not set up.")
         return msgspec.structs.replace(self.grant, mailbox_id=mailbox_id)
 
-    async def keep_refresh_token(
-        self, mailbox_id: int, refresh_token: str, scopes: tuple[str, ...], granted_at_us: int | None = None
+    async def take_renewal_lease(self, mailbox_id: int, owner: str) -> RenewalLease | None:
+        self.fence += 1
+        return RenewalLease(mailbox_id, owner, self.fence)
+
+    async def free_renewal_lease(self, lease: RenewalLease) -> None: ...
+
+    async def keep_tokens(
+        self, lease: RenewalLease, grant: Grant, refresh_token: str, access_tokens: Sequence[AccessToken] = ()
     ) -> None:
         await asyncio.sleep(0)
         if self.trouble is not None:
             raise self.trouble
-        if self.is_gone or granted_at_us != self.grant.granted_at_us:
+        if self.is_gone or grant.granted_at_us != self.grant.granted_at_us:
             raise WrongStateError("The mailbox was disconnected or signed in anew meanwhile.")
         self.kept.append(refresh_token)
-        self.change(refresh_token=refresh_token, scopes=scopes, renewed_at_us=self.clock.now_us())
+        self.change(
+            refresh_token=refresh_token or self.grant.refresh_token,
+            renewed_at_us=self.clock.now_us(),
+            access_tokens=tuple(access_tokens),
+        )
 
     async def all(self) -> Sequence[Mailbox]:
         return [self.mailbox]
@@ -217,7 +237,7 @@ async def test_the_rotated_refresh_token_is_kept_before_the_token_is_used(stand:
 async def test_an_answer_without_a_new_refresh_token_keeps_the_old_one(stand: Stand) -> None:
     stand.entra.rotates = False
     await stand.token()
-    assert stand.book.kept == ["refresh-0"]
+    assert (stand.book.kept, stand.book.grant.refresh_token) == ([""], "refresh-0")
     assert stand.book.grant.scopes == (SMTP_SEND,)
 
 
@@ -488,7 +508,7 @@ async def test_run_goes_on_by_itself(stand: Stand, monkeypatch: pytest.MonkeyPat
 
     await stand.token()
     monkeypatch.setattr("postroom.identity.tokens.asyncio.sleep", advance)
-    monkeypatch.setattr(stand.book, "keep_refresh_token", _keep_at_once(stand.book))
+    monkeypatch.setattr(stand.book, "keep_tokens", _keep_at_once(stand.book))
     with pytest.raises(asyncio.CancelledError):
         await stand.keeper.run()
     assert set(waits) == {60}
@@ -496,7 +516,7 @@ async def test_run_goes_on_by_itself(stand: Stand, monkeypatch: pytest.MonkeyPat
 
 
 def _keep_at_once(book: MemoryBook) -> Any:
-    async def keep(mailbox_id: int, refresh_token: str, *_: object) -> None:
+    async def keep(lease: RenewalLease, grant: Grant, refresh_token: str, access_tokens: object) -> None:
         book.change(refresh_token=refresh_token, renewed_at_us=book.clock.now_us())
 
     return keep

@@ -16,6 +16,7 @@ FEW_ROWS = {
     *(
         "mailboxes",
         "grants",
+        "renewals",
         "mail_servers",
         "instance",
         "recipient_counts",

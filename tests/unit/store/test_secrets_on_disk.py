@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from postroom.store.records import AppSettings, Authentication
+from postroom.store.records import AccessToken, AppSettings, Authentication
 from tests.contract.kept_store import MAILBOX_ID, KeptStore
 
 pytestmark = pytest.mark.anyio
@@ -22,7 +22,9 @@ def hits(folder: Path, text: str) -> list[str]:
 async def test_no_secret_stands_on_the_disk_in_clear(tmp_path: Path) -> None:
     kept = KeptStore(tmp_path / "data", "thread")
     store = await kept.open_set_up()
-    planted = {name: f"planted-{name}-1f0c2b" for name in ("secret", "password", "token", "rotated", "passphrase")}
+    planted = {
+        name: f"planted-{name}-1f0c2b" for name in ("secret", "password", "token", "rotated", "access", "passphrase")
+    }
     draft = msgspec.structs.replace(
         kept.draft(),
         client_secret=planted["secret"],
@@ -33,7 +35,12 @@ async def test_no_secret_stands_on_the_disk_in_clear(tmp_path: Path) -> None:
     await store.mail_servers.keep_draft(draft)
     await store.mail_servers.save(draft, "anna")
     await store.mail_servers.keep_draft(draft)
-    await store.mailboxes.keep_refresh_token(MAILBOX_ID, planted["rotated"], ())
+    lease = await store.mailboxes.take_renewal_lease(MAILBOX_ID, "keeper")
+    assert lease is not None
+    access = AccessToken("smtp", planted["access"], kept.clock.now_us(), kept.clock.now_us() + 1, "key", lease.fence)
+    grant = await store.mailboxes.open_grant(MAILBOX_ID)
+    await store.mailboxes.keep_tokens(lease, grant, planted["rotated"], [access])
+    assert (await store.mailboxes.open_grant(MAILBOX_ID)).access_tokens == (access,)
     basic = msgspec.structs.replace(draft, authentication=Authentication.BASIC)
     await store.mail_servers.save(basic, "anna")
     link = await store.people.make_setup_link_token()

@@ -98,8 +98,8 @@ WHERE ready_since_us IS NOT NULL
 
 -- name: grant
 SELECT grants.*, mailboxes.username, mailboxes.address, mailboxes.authentication, mailboxes.signed_in_user,
-       mailboxes.revision
-FROM grants JOIN mailboxes USING (mailbox_id)
+       mailboxes.revision, renewals.access_tokens
+FROM grants JOIN mailboxes USING (mailbox_id) LEFT JOIN renewals USING (mailbox_id)
 WHERE mailbox_id = :mailbox_id
 
 -- name: expiries
@@ -127,8 +127,8 @@ SET tenant = excluded.tenant, client_id = excluded.client_id, client_secret = ex
 
 -- name: keep_refresh_token
 -- Only into the grant from which it came: a person may have signed in anew meanwhile.
-UPDATE grants SET refresh_token = :refresh_token, scopes = :scopes, renewed_at_us = :now_us
-WHERE mailbox_id = :mailbox_id AND (:granted_at_us IS NULL OR granted_at_us IS :granted_at_us)
+UPDATE grants SET refresh_token = coalesce(:refresh_token, refresh_token), scopes = :scopes, renewed_at_us = :now_us
+WHERE mailbox_id = :mailbox_id AND granted_at_us IS :granted_at_us
 
 -- name: take_sign_in
 -- Only for the account and the app for which somebody signed in.
