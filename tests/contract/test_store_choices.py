@@ -8,9 +8,10 @@ import pytest
 from postroom.clock import HOUR_US, MICROSECONDS, MINUTE_US
 from postroom.errors import WrongStateError
 from postroom.message import Lane, RecipientState
+from postroom.outcome import StopCause
 from postroom.store.choices import BATCH, Choice, ChoiceAnswer, ChosenMail
 from postroom.store.records import AppSettings
-from tests.contract.kept_store import MAILBOX_ID, SENT, KeptStore, later, stopped
+from tests.contract.kept_store import MAILBOX_ID, SENT, SIGNED_OUT, KeptStore, later, stopped
 
 pytestmark = pytest.mark.anyio
 
@@ -96,6 +97,16 @@ async def test_saving_the_settings_asks_as_resuming_does(ready: KeptStore) -> No
     await ready.store.mail_servers.save(ready.draft(), "anna")
     assert await leased(ready) == []
     assert (await only_choice(ready)).username == "scanner@contoso.com"
+
+
+async def test_signing_in_again_asks_as_resuming_does(ready: KeptStore) -> None:
+    await ready.store.mailboxes.stop(MAILBOX_ID, SIGNED_OUT, StopCause.SIGN_IN, None)
+    await ready.keep()
+    ready.clock.advance((2 * HOUR_US) / MICROSECONDS)
+    assert await ready.store.mailboxes.take_sign_in(MAILBOX_ID, ready.draft(), "anna")
+    new = await ready.keep()
+    assert await leased(ready) == [new]
+    assert (await only_choice(ready)).messages == 1
 
 
 async def test_what_came_back_by_itself_drains_by_itself(ready: KeptStore) -> None:

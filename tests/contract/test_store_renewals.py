@@ -98,3 +98,12 @@ async def test_two_connections_cannot_both_have_it(ready: KeptStore) -> None:
     other.execute("UPDATE renewals SET fence = fence + 1, owner = 'node1.1.x', until_us = ?", (now_us + 60_000_000,))
     assert await take(ready, "one") is None
     other.close()
+
+
+async def test_signing_in_anew_erases_the_access_tokens_of_before(ready: KeptStore) -> None:
+    mailboxes, lease = ready.store.mailboxes, await must_take(ready, "one")
+    token = AccessToken("smtp", "access", 1, 2, "key", lease.fence)
+    await mailboxes.keep_tokens(lease, await mailboxes.open_grant(MAILBOX_ID), "rotated", [token])
+    assert await mailboxes.take_sign_in(MAILBOX_ID, ready.draft(), "anna")
+    grant = await mailboxes.open_grant(MAILBOX_ID)
+    assert (grant.refresh_token, grant.access_tokens) == ("the refresh token", ())
