@@ -203,6 +203,10 @@ async def test_what_is_set_up_and_what_stops_it(console: Console) -> None:
     await house.store.mailboxes.stop(live.mailbox_id, ENDED, StopCause.SIGN_IN, None)
     await console.judge("/admin/mail-server")
     await console.judge("/admin/mail-servers/default/secret")
+    await hand_in(house, "ops@contoso.com")
+    house.clock.advance(2 * 3600)
+    await house.store.mailboxes.resume(live.mailbox_id, "anna")
+    await console.judge("/choices")
     await console.judge("/")
 
 
