@@ -1,17 +1,15 @@
 """Posts a form to a token endpoint, so that the whole answer is kept."""
 
-from urllib.parse import quote, quote_plus
-
 import httpx2
 import msgspec
 
 from postroom.clock import Clock
 from postroom.identity.client import Client, Form, identify_client
 from postroom.identity.providers import Provider
+from postroom.identity.redaction import hide_secrets
 from postroom.identity.token_answers import TokenFailure, Tokens, no_answer, read_token_answer
 
 _SECRETS = ("client_secret", "client_assertion", "refresh_token", "code", "code_verifier", "device_code")
-_HIDDEN = "(hidden)"
 
 
 async def ask_for_tokens(
@@ -35,11 +33,6 @@ async def post_form(http: httpx2.AsyncClient, url: str, form: Form, clock: Clock
 def _without_secrets(failure: TokenFailure, form: Form) -> TokenFailure:
     """What was answered is shown on pages and kept: it must not repeat what was asked."""
     secrets = [form[name] for name in _SECRETS if form.get(name)]
-    forms = {written for secret in secrets for written in (secret, quote(secret, safe=""), quote_plus(secret))}
     said = msgspec.structs.asdict(failure)
-    for name, text in said.items():
-        if isinstance(text, str):
-            for written in forms:
-                text = text.replace(written, _HIDDEN)
-            said[name] = text
+    said.update({name: hide_secrets(text, secrets) for name, text in said.items() if isinstance(text, str)})
     return TokenFailure(**said)
