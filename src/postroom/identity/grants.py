@@ -1,4 +1,4 @@
-"""What is sent for each grant, but for what proves the app (`client`). Pure.
+"""What is sent for each grant, but for which app asks and what proves it (`client`). Pure.
 
 RFC 6749, RFC 7636 (S256), OpenID Connect Core 1.0; Microsoft Learn "OAuth 2.0 authorization code flow".
 """
@@ -61,11 +61,10 @@ def begin_sign_in(
     return attempt, f"{provider.authorize_url(client.tenant)}?{urlencode(query)}"
 
 
-def code_form(client: Client, attempt: SignInAttempt, code: str, scope: str) -> Form:
+def code_form(attempt: SignInAttempt, code: str, scope: str) -> Form:
     """What redeems the code, for the scopes of one resource only; another one's token comes from the refresh token."""
     return {
         "grant_type": "authorization_code",
-        "client_id": client.client_id,
         "code": code,
         "redirect_uri": attempt.redirect_url,
         "code_verifier": attempt.code_verifier,
@@ -73,19 +72,18 @@ def code_form(client: Client, attempt: SignInAttempt, code: str, scope: str) -> 
     }
 
 
-def refresh_form(client: Client, refresh_token: str, scope: str) -> Form:
+def refresh_form(refresh_token: str, scope: str) -> Form:
     """What gets another access token for the resource of `scope`, and a new refresh token with it."""
     return {
         "grant_type": "refresh_token",
-        "client_id": client.client_id,
         "refresh_token": refresh_token,
         "scope": _scopes_of(scope),
     }
 
 
-def app_form(client: Client, scope: str) -> Form:
+def app_form(scope: str) -> Form:
     """What gets a token for the app by itself (RFC 6749 4.4): `scope` is one resource's `.default` and nothing else."""
-    return {"grant_type": "client_credentials", "client_id": client.client_id, "scope": scope}
+    return {"grant_type": "client_credentials", "scope": scope}
 
 
 def missing_scopes(needed: Iterable[str], granted: Iterable[str]) -> tuple[str, ...]:

@@ -210,10 +210,10 @@ class SignIns:
             raise _restart("without_code", "Microsoft sent no code back.")
         client = client_of(draft)
         scopes = provider.sending_scopes(draft)
-        sending = await self._ask(client, code_form(client, pending.attempt, code, " ".join(scopes)))
+        sending = await self._ask(client, code_form(pending.attempt, code, " ".join(scopes)))
         self._check_scopes(draft, sending, scopes)
         who = await self._check_id_token(client, sending.id_token, pending.attempt.nonce)
-        graph = await self._ask(client, refresh_form(client, sending.refresh_token, provider.graph_scope))
+        graph = await self._ask(client, refresh_form(sending.refresh_token, provider.graph_scope))
         profile = await read_profile(self._http, provider, graph.access_token)
         _match_account(draft, who, profile)
         signed_in = msgspec.structs.replace(

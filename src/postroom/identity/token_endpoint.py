@@ -15,13 +15,12 @@ _SECRETS = ("client_secret", "client_assertion", "refresh_token", "code", "code_
 async def ask_for_tokens(
     http: httpx2.AsyncClient, provider: Provider, client: Client, form: Form, clock: Clock
 ) -> Tokens | TokenFailure:
-    """The answer to a grant's form, with the proof of the app beside it; never raises, as `post_form`."""
+    """The answer to a grant's form, sent with which app asks and its proof.
+
+    A network that fails is an answer too: never raises for it.
+    """
     url = provider.token_url(client.tenant)
-    return await post_form(http, url, {**form, **identify_client(client, url, clock.now_us())}, clock)
-
-
-async def post_form(http: httpx2.AsyncClient, url: str, form: Form, clock: Clock) -> Tokens | TokenFailure:
-    """The answer of the endpoint; a network that fails is an answer too. Never raises for either."""
+    form = {**form, **identify_client(client, url, clock.now_us())}
     try:
         response = await http.post(url, data=dict(form), headers={"Accept": "application/json"})
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as trouble:

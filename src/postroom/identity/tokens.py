@@ -365,9 +365,9 @@ class TokenKeeper:
         desk.calls_us.append(self._clock.now_us())
         provider, client = provider_of(grant.cloud, self._provider), client_of(grant)
         if grant.grant_type.is_app_only:
-            form = app_form(client, provider.app_scope(_email_type_of(resource)))
+            form = app_form(provider.app_scope(_email_type_of(resource)))
         else:
-            form = refresh_form(client, grant.refresh_token, " ".join(self._scopes_of(grant, resource)))
+            form = refresh_form(grant.refresh_token, " ".join(self._scopes_of(grant, resource)))
         try:
             async with asyncio.timeout(ASK_SECONDS):
                 answer = await ask_for_tokens(self._http, provider, client, form, self._clock)

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
-from postroom.identity.client import Client
+from postroom.identity.client import Client, identify_client
 from postroom.identity.grants import begin_sign_in, code_form, missing_scopes, refresh_form
 from postroom.identity.providers import MICROSOFT, explain_tenant
 from postroom.store.records import EmailType, MailServerDraft
@@ -54,15 +54,15 @@ def test_no_two_attempts_share_a_secret_and_the_verifier_has_the_length_of_rfc_7
 
 def test_the_code_is_redeemed_for_one_resource_only() -> None:
     attempt, _ = begin_sign_in(MICROSOFT, CLIENT, REDIRECT, username="a@b.c", scopes=SCOPES)
-    form = code_form(CLIENT, attempt, "the-code", MICROSOFT.smtp_scope)
+    form = code_form(attempt, "the-code", MICROSOFT.smtp_scope)
     assert form["scope"] == f"{SMTP_SEND} offline_access openid profile email"
     assert form["code_verifier"] == attempt.code_verifier
     assert (form["grant_type"], form["code"], form["redirect_uri"]) == ("authorization_code", "the-code", REDIRECT)
-    assert form["client_id"] == CLIENT_ID
+    assert identify_client(CLIENT, MICROSOFT.token_url(CLIENT.tenant), 0)["client_id"] == CLIENT_ID
 
 
 def test_a_refresh_repeats_offline_access() -> None:
-    form = refresh_form(CLIENT, "refresh-1", USER_READ)
+    form = refresh_form("refresh-1", USER_READ)
     assert form["grant_type"] == "refresh_token"
     assert form["refresh_token"] == "refresh-1"
     assert form["scope"].split() == [USER_READ, "offline_access", "openid", "profile", "email"]
